@@ -1,0 +1,75 @@
+"""After a death: slices of at most 256 rows return what the dead session held. Any process may do them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..settings import Settings
+from . import endings, pools, queue
+from .registry import OFFLINE, is_online, retire
+from .sessions import DEAD, GONE
+from .store import Range, Rows
+from .tables import PROVIDER, QUEUE, SESSION, TASK, ProviderRow, TaskState
+
+
+class Bury(NamedTuple):
+    session: str
+
+
+class Settle(NamedTuple):
+    """Providers that were withdrawn: what was pinned or addressed to them must not wait there."""
+
+    providers: tuple[str, ...]
+
+
+def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
+    """One slice: providers offline, claims back to ready (as suspects). True when there is more."""
+    session = rows.get(SESSION, (command.session,))[0]
+    if session is None or session.state != DEAD:
+        return False
+    left = policy.slice
+    for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
+        if provider.status != OFFLINE:
+            retire(rows, provider, OFFLINE, now)
+    claims = rows.scan(Range(QUEUE, "by_session", (session.id,), limit=left))
+    for found in claims:
+        row = rows.get(QUEUE, (found.id,))[0]
+        if row is not None and row.session == session.id:
+            endings.crash(rows, row, now, policy)
+    left -= len(claims)
+    for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
+        if left <= 0:
+            return True
+        left -= empty_pools(rows, provider, left, now, policy)
+    if left <= 0:
+        return True
+    rows.put(SESSION, session._replace(state=GONE))
+    return False
+
+
+def settle(rows: Rows, command: Settle, now: float, policy: Settings) -> bool:
+    """One slice for providers that said goodbye. True when there is more."""
+    left = policy.slice
+    for provider in rows.get(PROVIDER, command.providers):
+        if provider is not None and left > 0:
+            left -= empty_pools(rows, provider, left, now, policy)
+    return left <= 0
+
+
+def empty_pools(rows: Rows, provider: ProviderRow, most: int, now: float, policy: Settings) -> int:
+    """Send what is ready for one provider only to another, or end it where it was addressed. Returns how many."""
+    if is_online(rows, provider.id):
+        return 0
+    moved = 0
+    pool = pools.addressed(provider.capability, provider.id)
+    for place in (pool, pools.alone(pool)):
+        for row in rows.scan(Range(QUEUE, "ready", (place,), limit=most - moved)):
+            moved += 1
+            task = rows.get(TASK, (row.id,))[0]
+            if task is not None and task.target is not None:
+                endings.end(rows, row, TaskState.FAILED, now, policy, error=endings.gone(provider.id).stored())
+            else:
+                queue.put(rows, queue.reroute(rows, row), policy)
+        if moved >= most:
+            break
+    return moved

@@ -1,0 +1,261 @@
+"""What a worker does: claim, finish, give back, report. ``(task, attempt)`` names the claim; a stale one is refused.
+
+Source: fencing by a growing number, M. Kleppmann, "How to do distributed locking", 2016;
+C. Gray and D. Cheriton, "Leases", SOSP 1989.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import StaleClaimError
+from ..settings import Settings
+from . import bodies, endings, events, pools, queue
+from .endings import Failure
+from .events import Kind
+from .registry import online
+from .sessions import is_live, require
+from .store import Range, Rows
+from .tables import BLOB, OUTCOME, QUEUE, TASK, OutcomeRow, QueueRow, TaskRow, TaskState
+
+
+class Want(NamedTuple):
+    """So many tasks of these pools, for a provider."""
+
+    pools: tuple[str, ...]
+    provider: str
+    slots: int
+
+
+class Claim(NamedTuple):
+    """``tasks`` are wanted by name, whatever their rank, because a handler here waits for them: each goes to the provider that
+    ``serves`` names for its capability; a suspect among them only if this process runs nothing else (``alone``)."""
+
+    session: str
+    wants: Sequence[Want]
+    tasks: Sequence[str] = ()
+    serves: Sequence[tuple[str, str]] = ()
+    alone: bool = False
+
+
+class Claimed(NamedTuple):
+    row: QueueRow
+    task: TaskRow
+    input: str
+
+
+class Claims(NamedTuple):
+    claimed: list[Claimed]
+    dry: list[str]
+    """Pools that had less than was wanted: nothing more there until a notice."""
+
+
+class Finish(NamedTuple):
+    """The end of an attempt. Exactly one of ``output`` and ``failure`` for what the handler did; neither: cancelled or expired."""
+
+    session: str
+    task: str
+    attempt: int
+    state: TaskState
+    output: str | None = None
+    failure: Failure | None = None
+    draw: float = 0.0
+
+
+class Reject(NamedTuple):
+    session: str
+    task: str
+    attempt: int
+    reason: str = ""
+
+
+class GiveBack(NamedTuple):
+    """Claims that are returned unfinished: neither a failure nor a crash."""
+
+    session: str
+    claims: Sequence[tuple[str, int]]
+
+
+class Disown(NamedTuple):
+    """Give back what the store says we claimed, but for what we know of: after a claim whose answer was lost."""
+
+    session: str
+    known: Sequence[tuple[str, int]]
+
+
+class Progress(NamedTuple):
+    session: str
+    task: str
+    attempt: int
+    data: str
+
+
+def claim(rows: Rows, command: Claim, now: float, policy: Settings) -> Claims:
+    """Take ready tasks for providers with free slots, best rank first.
+
+    Raises: LeaseLostError when the session no longer lives.
+    """
+    require(rows, command.session)
+    taken: list[QueueRow] = []
+    dry: list[str] = []
+    for want in command.wants:
+        for row in _best(rows, want, dry):
+            current = rows.get(QUEUE, (row.id,))[0]  # one that expired before it may have taken this one along
+            if current is row and not _expired(rows, row, now, policy):
+                taken.append(_take(rows, row, command.session, want.provider, now, policy))
+    if command.tasks:
+        taken += _by_name(rows, command, now, policy)
+    return Claims(_with_inputs(rows, taken), dry)
+
+
+def _best(rows: Rows, want: Want, dry: list[str]) -> list[QueueRow]:
+    found: list[QueueRow] = []
+    for pool in want.pools:
+        ready = rows.scan(Range(QUEUE, "ready", (pool,), limit=want.slots))
+        if len(ready) < want.slots:
+            dry.append(pool)
+        found += ready
+    if len(want.pools) > 1:
+        found.sort(key=lambda row: (row.rank, row.seq))
+    return found[: want.slots]
+
+
+def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[QueueRow]:
+    providers = dict(command.serves)
+    taken: list[QueueRow] = []
+    for row in rows.get(QUEUE, tuple(command.tasks)):
+        if row is None or row.state != TaskState.READY or (row.suspect and not (command.alone and not taken)):
+            continue
+        provider = providers.get(row.capability)
+        pinned = pools.provider_in(row.pool)
+        if provider is not None and pinned in (None, provider) and not _expired(rows, row, now, policy):
+            taken.append(_take(rows, row, command.session, provider, now, policy))
+    return taken
+
+
+def _expired(rows: Rows, row: QueueRow, now: float, policy: Settings) -> bool:
+    late = (row.deadline is not None and row.deadline <= now) or (
+        row.attempt == 0 and row.expires_at is not None and row.expires_at <= now
+    )
+    if late:
+        endings.end(rows, row, TaskState.EXPIRED, now, policy)
+    return late
+
+
+def _take(rows: Rows, row: QueueRow, session: str, provider: str, now: float, policy: Settings) -> QueueRow:
+    attempt = row.attempt + 1
+    row = row._replace(state=TaskState.RUNNING, attempt=attempt, session=session, provider=provider, started_at=now)
+    row = row._replace(due=queue.due_of(row, policy))
+    rows.put(QUEUE, row)
+    data = f'{{"attempt":{attempt},"provider":"{provider}"}}'
+    events.append(rows, now, Kind.TASK_ACCEPTED, row.id, session, data)
+    events.append(rows, now, Kind.TASK_STARTED, row.id, session, data)
+    return row
+
+
+def _with_inputs(rows: Rows, taken: list[QueueRow]) -> list[Claimed]:
+    tasks = rows.get(TASK, [row.id for row in taken])
+    rows.get(BLOB, [task.input_blob for task in tasks if task is not None and task.input_blob is not None])
+    out = []
+    for row, task in zip(taken, tasks, strict=True):
+        assert task is not None, "a live task has its request"
+        out.append(Claimed(row, task, bodies.fetch(rows, task.input, task.input_blob) or "null"))
+    return out
+
+
+def finish(rows: Rows, command: Finish, now: float, policy: Settings) -> OutcomeRow | None:
+    """Accept the end of an attempt, once: the outcome, or None when the task will be tried again.
+
+    Requires that the task runs, with this attempt, claimed by this session, and that the session lives. The same finish once more
+    (after a commit whose answer was lost) hears the same outcome.
+
+    Raises: StaleClaimError: the result is dropped.
+    """
+    row = held(rows, command.session, command.task, command.attempt)
+    if row is None:
+        outcome = rows.get(OUTCOME, (command.task,))[0]
+        if outcome is not None and outcome.attempt == command.attempt and outcome.session == command.session:
+            return outcome
+        raise stale(command.task, command.attempt)
+    if command.failure is not None:
+        return endings.fail(rows, row, command.failure, command.draw, now, policy)
+    return endings.end(rows, row, command.state, now, policy, output=command.output)
+
+
+def held(rows: Rows, session: str, task: str, attempt: int) -> QueueRow | None:
+    """The task, if this claim of it still stands."""
+    row = rows.get(QUEUE, (task,))[0]
+    if row is None or row.state != TaskState.RUNNING or row.attempt != attempt or row.session != session:
+        return None
+    return row if is_live(rows, session) else None
+
+
+def stale(task: str, attempt: int) -> StaleClaimError:
+    return StaleClaimError(
+        f"attempt {attempt} of task {task} no longer holds its claim: the result is dropped", task_id=task, attempt=attempt
+    )
+
+
+def reject(rows: Rows, command: Reject, now: float, policy: Settings) -> None:
+    """The provider will not have it now: another one gets it, or this one after a pause.
+
+    Raises: StaleClaimError.
+    """
+    row = held(rows, command.session, command.task, command.attempt)
+    if row is None:
+        raise stale(command.task, command.attempt)
+    if row.cancel_at is not None:
+        endings.end(rows, row, TaskState.CANCELLED, now, policy)
+        return
+    endings.record(rows, row, "rejected", now)
+    events.append(rows, now, Kind.TASK_REJECTED, row.id, command.session, events.facts(reason=command.reason[:500]))
+    pause = now + policy.reject_pause
+    avoid = {} if row.avoid is None else {name: until for name, until in bodies.decode(row.avoid).items() if until > now}
+    avoid[row.provider or ""] = pause
+    task = rows.get(TASK, (row.id,))[0]
+    others = [] if task is None or task.target is not None else [p for p in online(rows, row.capability) if p.id not in avoid]
+    row = endings.unclaimed(row)._replace(avoid=bodies.encode(avoid))
+    if not others:
+        queue.delay(rows, row._replace(pool=_open_pool(row, task), avoid=None), min(avoid.values()), policy)
+        return
+    pool = pools.addressed(row.capability, others[0].id)  # until the pause is over; then anybody may have it
+    queue.admit(rows, row._replace(pool=pools.alone(pool) if row.suspect else pool, ready_at=pause), now, policy)
+
+
+def _open_pool(row: QueueRow, task: TaskRow | None) -> str:
+    pool = row.capability if task is None or task.target is None else pools.addressed(row.capability, task.target)
+    return pools.alone(pool) if row.suspect else pool
+
+
+def give_back(rows: Rows, command: GiveBack, now: float, policy: Settings) -> int:
+    """Return claims to the ready; those that no longer stand are passed over. Returns how many were."""
+    back = 0
+    for task, attempt in command.claims:
+        row = held(rows, command.session, task, attempt)
+        if row is None:
+            continue
+        back += 1
+        if row.cancel_at is not None:
+            endings.end(rows, row, TaskState.CANCELLED, now, policy)
+            continue
+        endings.record(rows, row, "released", now)
+        queue.admit(rows, queue.reroute(rows, endings.unclaimed(row)), now, policy)
+    return back
+
+
+def disown(rows: Rows, command: Disown, now: float, policy: Settings) -> int:
+    """Give back every claim of the session that it does not know of."""
+    known = set(command.known)
+    mine = rows.scan(Range(QUEUE, "by_session", (command.session,)))
+    lost = [(row.id, row.attempt) for row in mine if (row.id, row.attempt) not in known]
+    return give_back(rows, GiveBack(command.session, lost), now, policy)
+
+
+def progress(rows: Rows, command: Progress, now: float, policy: Settings) -> None:
+    """Note how far a running attempt is. Raises: StaleClaimError."""
+    row = held(rows, command.session, command.task, command.attempt)
+    if row is None:
+        raise stale(command.task, command.attempt)
+    rows.put(QUEUE, row._replace(progress=command.data))
+    events.append(rows, now, Kind.TASK_PROGRESSED, row.id, command.session, command.data)

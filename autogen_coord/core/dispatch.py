@@ -1,0 +1,286 @@
+"""The dispatcher: claims ready tasks for the providers of this process that have free slots.
+
+It sits on the line as a source: asked before each batch, it adds one claim for the pools that are *hot*, that is, known or hoped to
+have something ready. A submit heats its own pool, so that it is claimed in the transaction that stores it. A pool goes cold when a
+claim found less than it wanted; a notice (of this process's commits, or a look after another's) heats it again.
+
+Bounds hold where work enters: a handler that waits for a child gives its slot back and takes it again without asking.
+
+Suspects (tasks whose process died) run alone: when one is ready, the process holds new work back until it is empty, runs it, and
+goes on. Holding back is bounded by `suspect_patience`, doubled each time it was not enough; children that handlers here wait for are
+claimed by name all the while, or nothing would ever end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ..errors import ClosedError, CoordError, LeaseLostError
+from ..settings import Settings
+from . import claims, pools
+from .claims import Claim, Claimed, Claims, Disown, Want
+from .commit import Committed, Line
+from .store import Range
+from .tables import QUEUE, QueueRow
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Slot:
+    """One provider of this process: its bound, and how many of its handlers run and do not wait."""
+
+    provider: str
+    label: str
+    limit: int
+    start: Callable[[Claimed], None]
+    """Called in the loop with each task that was claimed for it."""
+    active: int = 0
+    open: bool = True
+    pools: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = pools.addressed(self.label, self.provider)
+        self.pools = (self.label, own)
+
+    @property
+    def free(self) -> int:
+        return self.limit - self.active if self.open else 0
+
+
+class Dispatcher:
+    """Claims for one session. Single-threaded: all of it runs in the loop."""
+
+    def __init__(self, line: Line, policy: Settings, on_lost: Callable[[], None]) -> None:
+        self._line = line
+        self._policy = policy
+        self._on_lost = on_lost
+        self._session = ""
+        self._slots: dict[str, Slot] = {}
+        self._served: dict[str, Slot] = {}
+        self._hot: dict[str, int] = {}
+        self._heat = 0
+        self._claiming: dict[str, int] | None = None
+        self.running: dict[str, tuple[Slot, QueueRow]] = {}
+        self._awaited: dict[str, str] = {}
+        self._waiting: dict[str, int] = {}
+        self._alone: str | None = None
+        self._patience = policy.suspect_patience
+        self._held_since: float | None = None
+        self._pause_until = 0.0
+        self._accepting = False
+        self._cooling = False
+        line.join(self.source)
+        line.listen(self.committed)
+
+    # who provides
+
+    def start(self, session: str) -> None:
+        """Claim for this session from now on."""
+        self._session = session
+        self._accepting = True
+        self.heat(self._served)
+
+    def stop(self) -> None:
+        """No new claims."""
+        self._accepting = False
+
+    def add_provider(self, provider: str, label: str, limit: int, start: Callable[[Claimed], None]) -> None:
+        """Claim for a provider of this process from now on."""
+        slot = Slot(provider, label, limit, start)
+        self._slots[slot.provider] = slot
+        for pool in slot.pools:
+            for each in (pool, pools.alone(pool)):
+                self._served.setdefault(each, slot)
+        self._by_label()
+        self.heat((*slot.pools, *map(pools.alone, slot.pools)))
+
+    def remove(self, provider: str) -> None:
+        slot = self._slots.pop(provider, None)
+        if slot is not None:
+            slot.open = False
+            self._served = {}
+            for other in self._slots.values():
+                for pool in other.pools:
+                    self._served.setdefault(pool, other)
+                    self._served.setdefault(pools.alone(pool), other)
+            self._by_label()
+
+    def _by_label(self) -> None:
+        self._serving = [(slot.label, slot.provider) for slot in self._slots.values() if slot.open]
+
+    def serves(self, label: str) -> bool:
+        return label in self._served
+
+    # what is hot
+
+    def heat(self, names: Iterable[str]) -> None:
+        """These pools may have something ready."""
+        self._heat += 1
+        warmed = False
+        for pool in names:
+            if pool in self._served:
+                self._hot[pool] = self._heat
+                warmed = True
+        if warmed:
+            self._line.wake()
+
+    def committed(self, what: Committed) -> None:
+        if what.pools:
+            self.heat(what.pools)
+
+    def looks(self) -> list[Range[QueueRow]]:
+        """What to read after another process's commit: does a pool with free slots have something ready?"""
+        if not self._accepting:
+            return []
+        cold = [pool for pool, slot in self._served.items() if slot.free > 0 and pool not in self._hot]
+        return [Range(QUEUE, "ready", (pool,), limit=1) for pool in cold]
+
+    @property
+    def idle_slots(self) -> bool:
+        """Whether somebody here waits for work."""
+        return self._accepting and any(slot.free > 0 for slot in self._slots.values())
+
+    # claims
+
+    def source(self) -> None:
+        """Add a claim to the batch that is about to go, if there is reason to."""
+        if not self._hot and not self._awaited:
+            return
+        if self._claiming is not None or not self._accepting or self._cooling:
+            return
+        wants, by_name = self._wants()
+        if not wants and not by_name:
+            return
+        command = Claim(self._session, wants, by_name, self._serving if by_name else (), self._nobody_works)
+        self._claiming = {pool: self._hot[pool] for want in wants for pool in want.pools}
+        self._line.offer(claims.claim, command).add_done_callback(self._answered)
+
+    def _wants(self) -> tuple[list[Want], tuple[str, ...]]:
+        if self._alone is not None:
+            return [], tuple(self._awaited)
+        suspects = [pool for pool in self._hot if pools.is_alone(pool)]
+        if suspects:
+            if not self.running:
+                slot = self._served[suspects[0]]
+                return [Want((suspects[0],), slot.provider, 1)], ()
+            if self._holds_back():
+                return [], tuple(self._awaited)
+        else:
+            self._held_since, self._patience = None, self._policy.suspect_patience
+        wants = []
+        for slot in self._slots.values():
+            hot = tuple(pool for pool in slot.pools if pool in self._hot)
+            if hot and slot.free > 0:
+                wants.append(Want(hot, slot.provider, min(slot.free, self._policy.slice)))
+        return wants, ()
+
+    def _holds_back(self) -> bool:
+        """Whether new work waits so that this process becomes empty for a suspect."""
+        now = asyncio.get_running_loop().time()
+        if now < self._pause_until:
+            return False
+        if self._held_since is None:
+            self._held_since = now
+            self._wake_in(self._patience)
+        if now - self._held_since < self._patience:
+            return True
+        self._held_since, self._pause_until = None, now + self._policy.suspect_patience
+        self._patience *= 2
+        self._wake_in(self._policy.suspect_patience)
+        return False
+
+    def _wake_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds + 0.001, self._line.wake)
+
+    @property
+    def _nobody_works(self) -> bool:
+        return len(self._waiting) == len(self.running)
+
+    def _answered(self, future: asyncio.Future[Claims]) -> None:
+        asked, self._claiming = self._claiming or {}, None
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._refused(error)
+            return
+        claimed, dry = future.result()
+        for pool in dry:
+            if self._hot.get(pool) == asked.get(pool):
+                self._hot.pop(pool, None)
+        for one in claimed:
+            self._begin(one)
+
+    def _refused(self, error: BaseException) -> None:
+        if isinstance(error, ClosedError):
+            return
+        if isinstance(error, LeaseLostError):
+            self._on_lost()
+            return
+        log.warning("a claim failed (%s): claiming again shortly", error.code if isinstance(error, CoordError) else repr(error))
+        self._cooling = True
+        asyncio.get_running_loop().call_later(random.uniform(0.1, 0.3), self._after_failure)
+
+    def _after_failure(self) -> None:
+        """The answer of a claim was lost: what it may have claimed is given back before anything else is claimed."""
+        self._cooling = False
+        if self._accepting:
+            known = [(row.id, row.attempt) for _, row in self.running.values()]
+            self._line.offer(claims.disown, Disown(self._session, known)).add_done_callback(_swallow)
+            self.heat(self._served)
+
+    def _begin(self, claimed: Claimed) -> None:
+        row = claimed.row
+        slot = self._slots.get(row.provider or "")
+        if slot is None:  # withdrawn while the claim was on its way
+            self._line.offer(claims.give_back, claims.GiveBack(row.session or "", [(row.id, row.attempt)])).add_done_callback(
+                _swallow
+            )
+            return
+        slot.active += 1
+        self.running[row.id] = (slot, row)
+        self._awaited.pop(row.id, None)
+        if pools.is_alone(row.pool) and self._alone is None:
+            self._alone = row.id
+        slot.start(claimed)
+
+    # what runners report
+
+    def ended(self, task: str) -> None:
+        """A handler has stopped: its slot is free."""
+        slot, _ = self.running.pop(task)
+        if self._waiting.pop(task, 0) == 0:
+            slot.active -= 1
+        if self._alone == task:
+            self._alone = None
+        self._line.wake()
+
+    def waits(self, task: str, child: str) -> None:
+        """A handler waits for a child from now on: its slot is free meanwhile."""
+        self._awaited[child] = task
+        if task in self.running:
+            count = self._waiting.get(task, 0)
+            self._waiting[task] = count + 1
+            if count == 0:
+                self.running[task][0].active -= 1
+        self._line.wake()
+
+    def goes_on(self, task: str, child: str) -> None:
+        """It has its answer: it takes its slot again without asking."""
+        self._awaited.pop(child, None)
+        count = self._waiting.get(task, 0)
+        if count == 1:
+            del self._waiting[task]
+            self.running[task][0].active += 1
+        elif count > 1:
+            self._waiting[task] = count - 1
+
+
+def _swallow(future: asyncio.Future[int]) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        log.debug("giving back failed: the claims return with the lease")

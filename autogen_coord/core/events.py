@@ -1,0 +1,71 @@
+"""The append-only log. Numbers come from the store's counter under the writer lock: no gaps, and the order of commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .bodies import decode, encode
+from .store import Rows
+from .tables import COUNTER, EVENT, CounterRow, EventRow
+
+NUMBER = "event"
+FLOOR = "event_floor"
+"""Counter: the highest number that was pruned."""
+
+
+class Kind(StrEnum):
+    """What is told. ``task.cancelling`` says that a running task was asked to stop; its end says how it ended."""
+
+    TASK_DELEGATED = "task.delegated"
+    TASK_ACCEPTED = "task.accepted"
+    TASK_STARTED = "task.started"
+    TASK_REJECTED = "task.rejected"
+    TASK_PROGRESSED = "task.progressed"
+    TASK_RETRIED = "task.retried"
+    TASK_CANCELLING = "task.cancelling"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_CANCELLED = "task.cancelled"
+    TASK_EXPIRED = "task.expired"
+    SESSION_OPENED = "session.opened"
+    SESSION_DEAD = "session.dead"
+    SESSION_CLOSED = "session.closed"
+    AGENT_ONLINE = "agent.online"
+    AGENT_DRAINING = "agent.draining"
+    AGENT_OFFLINE = "agent.offline"
+
+
+ENDINGS = frozenset({Kind.TASK_COMPLETED, Kind.TASK_FAILED, Kind.TASK_CANCELLED, Kind.TASK_EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's id)."""
+
+    number: int
+    at: float
+    kind: str
+    subject: str
+    session: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: EventRow) -> Event:
+        return cls(row.number, row.at, row.kind, row.subject, row.session, decode(row.data) if row.data else {})
+
+
+def append(rows: Rows, now: float, kind: str, subject: str, session: str | None = None, data: str | None = None) -> int:
+    """Write one event and return its number. ``data`` is a JSON object as text."""
+    counter = rows.get(COUNTER, (NUMBER,))[0]
+    number = counter.value + 1 if counter else 1
+    rows.put(COUNTER, CounterRow(NUMBER, number))
+    rows.put(EVENT, EventRow(number, now, kind, subject, session, data))
+    return number
+
+
+def facts(**values: Any) -> str:
+    """The ``data`` of an event."""
+    return encode(values)

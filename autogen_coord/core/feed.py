@@ -1,0 +1,104 @@
+"""The feed: brings to this process what commits did, its own and others'.
+
+Own commits are told by the line. Of another process's commit only "something" is known: then the log is read on from a cursor, and
+the pools with free slots are looked at. Nothing is looked for while nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import StoreError
+from .commit import Committed
+from .events import ENDINGS, NUMBER, Kind
+from .store import Keys, Load, Range, Store
+from .tables import COUNTER, EVENT, OUTCOME, OutcomeRow
+
+log = logging.getLogger(__name__)
+PAGE = 1_000
+
+
+class Feed:
+    """``outcomes`` and ``cancelling`` hear of tasks that are ``watched``; ``found`` hears which of the ``looks`` found something."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        wanted: Callable[[], bool],
+        watched: Callable[[str], bool],
+        outcomes: Callable[[list[OutcomeRow]], None],
+        cancelling: Callable[[str], None],
+        looks: Callable[[], list[Range[Any]]],
+        found: Callable[[list[str]], None],
+        elsewhere: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._wanted = wanted
+        self._watched = watched
+        self._outcomes = outcomes
+        self._cancelling = cancelling
+        self._looks = looks
+        self._found = found
+        self._elsewhere = elsewhere
+        self._cursor = 0
+        self._advanced = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin at the end of the log."""
+        (counters,) = await self._store.read(Keys(COUNTER, (NUMBER,)))
+        self._cursor = counters[0].value if counters[0] is not None else 0
+
+    def committed(self, what: Committed) -> None:
+        """One of our own commits. A gap before its events is another's work, read when that is noticed."""
+        if what.outcomes:
+            self._outcomes(what.outcomes)
+        for id in what.cancelling:
+            self._cancelling(id)
+        if what.last_event:
+            if what.first_event == self._cursor + 1:
+                self._cursor = what.last_event
+            self._announce()
+
+    def _announce(self) -> None:
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    def ticket(self) -> asyncio.Event:
+        """Taken before a read of the log: it is set when the log may be longer."""
+        return self._advanced
+
+    async def run(self) -> None:
+        async for _ in self._store.changes(self._wanted):
+            try:
+                await self.catch_up()
+            except StoreError as error:
+                log.warning("another process's commits could not be read: %s; trying again", error.code)
+
+    async def catch_up(self) -> None:
+        """Read the log on from the cursor, and look at the pools."""
+        looks = self._looks()
+        while True:
+            cursor = self._cursor
+            loads: list[Load] = [Range(EVENT, "key", (), low=cursor + 1, limit=PAGE), *looks]
+            rows, *ready = await self._store.read(*loads)
+            pools = [look.prefix[0] for look, there in zip(looks, ready, strict=True) if there]
+            if pools:
+                self._found(pools)
+            looks = []
+            ended = [row.subject for row in rows if row.kind in ENDINGS and self._watched(row.subject)]
+            if ended:
+                (outcomes,) = await self._store.read(Keys(OUTCOME, ended))
+                self._outcomes([outcome for outcome in outcomes if outcome is not None])
+            for row in rows:
+                if row.kind == Kind.TASK_CANCELLING and self._watched(row.subject):
+                    self._cancelling(row.subject)
+            if rows:
+                self._cursor = max(self._cursor, rows[-1].number)
+            if len(rows) < PAGE:
+                break
+        self._announce()
+        self._elsewhere()

@@ -1,0 +1,171 @@
+"""`Pending`: the rows of one transaction, own changes merged in, each command's changes undoable.
+
+Every store folds through it, so that rules see the same on all of them. It remembers what it loaded (``base``) and what was put or
+dropped; an index that is scanned is kept up to date with the changes from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .store import Base, Change, Key, R, Range, Shape, Table
+
+
+class _Put(NamedTuple):
+    table: Table[Any]
+    key: Key
+    was_changed: bool
+    before: Any
+
+
+class _Merge:
+    """The changes of one table as one index sees them."""
+
+    __slots__ = ("gone", "live", "shape")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.live: dict[tuple[Any, ...], dict[Key, Any]] = {}
+        """prefix -> changed rows that stand in the index now"""
+        self.gone: dict[tuple[Any, ...], set[Key]] = {}
+        """prefix -> keys whose row in the database stands there and was changed"""
+
+    def enter(self, key: Key, row: Any) -> None:
+        if row is not None and self.shape.holds(row):
+            self.live.setdefault(self.shape.prefix_of(row), {})[key] = row
+
+    def leave(self, key: Key, row: Any) -> None:
+        if row is not None and self.shape.holds(row):
+            self.live.get(self.shape.prefix_of(row), {}).pop(key, None)
+
+    def hide(self, key: Key, base: Any) -> None:
+        if base is not None and self.shape.holds(base):
+            self.gone.setdefault(self.shape.prefix_of(base), set()).add(key)
+
+
+class Pending:
+    """`autogen_coord.core.store.Rows` over a `Base`."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._loaded: dict[str, dict[Key, Any]] = {}
+        self._changed: dict[str, dict[Key, Any]] = {}
+        self._tables: dict[str, Table[Any]] = {}
+        self._merges: dict[str, dict[str, _Merge]] = {}
+        self._undo: list[_Put] = []
+        self._written: list[Change] | None = None
+
+    # what a rule sees
+
+    def get(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
+        changed = self._changed.get(table.name) or {}
+        loaded = self._loaded.get(table.name)
+        if loaded is None:
+            loaded = self._loaded[table.name] = {}
+        missing = [key for key in keys if key not in loaded and key not in changed]
+        if missing:
+            loaded.update(zip(missing, self._base.load(table, missing), strict=True))
+        return [changed[key] if key in changed else loaded[key] for key in keys]
+
+    def scan(self, range: Range[R]) -> list[R]:
+        table, name = range.table, range.table.name
+        merge = self._merges.get(name, {}).get(range.index) or self._start_merging(table, range.index)
+        gone = merge.gone.get(range.prefix)
+        wanted = range._replace(limit=range.limit + len(gone)) if gone and range.limit is not None else range
+        changed = self._changed.get(name) or {}
+        loaded = self._loaded.setdefault(name, {})
+        rows: list[R] = []
+        for row in self._base.walk(wanted):
+            key = table.key_of(row)
+            if key not in changed:
+                loaded[key] = row
+                rows.append(row)
+        live = merge.live.get(range.prefix)
+        if live:
+            first = merge.shape.first
+            rows += [row for row in live.values() if _within(row[first], range)]
+            rows.sort(key=merge.shape.order_of, reverse=range.reverse)
+        return rows[: range.limit]
+
+    def put(self, table: Table[R], row: R) -> None:
+        self._write(table, table.key_of(row), row)
+
+    def drop(self, table: Table[R], row: R) -> None:
+        self._write(table, table.key_of(row), None)
+
+    # what the line and the stores need
+
+    def mark(self) -> int:
+        """A place to undo back to."""
+        return len(self._undo)
+
+    def undo(self, mark: int) -> None:
+        """Take back every change since ``mark``."""
+        self._written = None
+        while len(self._undo) > mark:
+            put = self._undo.pop()
+            name, key = put.table.name, put.key
+            changed = self._changed[name]
+            current = changed[key]
+            for merge in self._merges.get(name, {}).values():
+                merge.leave(key, current)
+                if put.was_changed:
+                    merge.enter(key, put.before)
+                else:
+                    for keys in merge.gone.values():
+                        keys.discard(key)
+            if put.was_changed:
+                changed[key] = put.before
+            else:
+                del changed[key]
+
+    def changes(self) -> list[Change]:
+        """What the transaction writes: each row once, rows that came and went in it left out."""
+        if self._written is not None:
+            return self._written
+        out: list[Change] = []
+        for name, changed in self._changed.items():
+            table, loaded = self._tables[name], self._loaded.get(name, {})
+            for key, new in changed.items():
+                old = loaded.get(key)
+                if new is not old and (new is not None or old is not None) and new != old:
+                    out.append(Change(table, old, new))
+        self._written = out
+        return out
+
+    def _write(self, table: Table[Any], key: Key, row: Any) -> None:
+        name = table.name
+        self._written = None
+        changed = self._changed.get(name)
+        if changed is None:
+            changed = self._changed[name] = {}
+            self._tables[name] = table
+        was_changed = key in changed
+        before = changed[key] if was_changed else None
+        self._undo.append(_Put(table, key, was_changed, before))
+        changed[key] = row
+        merges = self._merges.get(name)
+        if merges:
+            base = None if was_changed else self._loaded.get(name, {}).get(key)
+            for merge in merges.values():
+                if was_changed:
+                    merge.leave(key, before)
+                else:
+                    merge.hide(key, base)
+                merge.enter(key, row)
+
+    def _start_merging(self, table: Table[Any], index: str) -> _Merge:
+        merge = _Merge(table.shapes[index])
+        self._merges.setdefault(table.name, {})[index] = merge
+        loaded = self._loaded.get(table.name, {})
+        for key, row in self._changed.get(table.name, {}).items():
+            merge.hide(key, loaded.get(key))
+            merge.enter(key, row)
+        return merge
+
+
+def _within(value: Any, range: Range[Any]) -> bool:
+    if range.low is not None and value < range.low:
+        return False
+    return range.high is None or bool(value < range.high)

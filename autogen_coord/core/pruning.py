@@ -1,0 +1,88 @@
+"""What is no longer kept: events and finished tasks, by age and count, in slices; and what an operator purges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..settings import Settings
+from . import bodies, endings, events
+from .store import Range, Rows
+from .tables import ATTEMPT, COUNTER, EVENT, OUTCOME, TASK, CounterRow, OutcomeRow
+
+
+class Prune(NamedTuple):
+    pass
+
+
+class Purge(NamedTuple):
+    """Finished tasks of these states, finished before ``before`` (epoch seconds)."""
+
+    states: Sequence[str]
+    before: float
+
+
+class Pruned(NamedTuple):
+    tasks: int
+    events: int
+    more: bool
+
+
+def prune(rows: Rows, command: Prune, now: float, policy: Settings) -> Pruned:
+    """One slice of what the settings no longer keep."""
+    gone_events = _prune_events(rows, now, policy)
+    gone_tasks = _prune_tasks(rows, now, policy)
+    return Pruned(gone_tasks, gone_events, gone_events == policy.slice or gone_tasks == policy.slice)
+
+
+def _prune_events(rows: Rows, now: float, policy: Settings) -> int:
+    newest, floor = (row.value if row else 0 for row in rows.get(COUNTER, (events.NUMBER, events.FLOOR)))
+    oldest_kept = newest - policy.keep_count
+    gone = 0
+    for row in rows.scan(Range(EVENT, "key", (), low=floor + 1, limit=policy.slice)):
+        if row.number > oldest_kept and row.at >= now - policy.keep_seconds:
+            break
+        rows.drop(EVENT, row)
+        floor = row.number
+        gone += 1
+    if gone:
+        rows.put(COUNTER, CounterRow(events.FLOOR, floor))
+    return gone
+
+
+def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
+    finished, pruned = (row.value if row else 0 for row in rows.get(COUNTER, (endings.FINISHED, endings.PRUNED)))
+    surplus = finished - pruned - policy.keep_count
+    gone = 0
+    for outcome in rows.scan(Range(OUTCOME, "by_finish", (), limit=policy.slice)):
+        if gone >= surplus and outcome.finished_at >= now - policy.keep_seconds:
+            break
+        forget(rows, outcome)
+        gone += 1
+    return gone
+
+
+def purge(rows: Rows, command: Purge, now: float, policy: Settings) -> Pruned:
+    """One slice of what an operator wants away."""
+    gone = 0
+    for state in command.states:
+        for outcome in rows.scan(Range(OUTCOME, "by_state", (state,), high=command.before, limit=policy.slice - gone)):
+            forget(rows, outcome)
+            gone += 1
+        if gone >= policy.slice:
+            break
+    return Pruned(gone, 0, gone >= policy.slice)
+
+
+def forget(rows: Rows, outcome: OutcomeRow) -> None:
+    """Drop a finished task: request, outcome, attempts, and its share of blobs."""
+    rows.drop(OUTCOME, outcome)
+    bodies.release(rows, outcome.output_blob)
+    task = rows.get(TASK, (outcome.id,))[0]
+    if task is not None:
+        bodies.release(rows, task.input_blob)
+        rows.drop(TASK, task)
+    if outcome.attempt > 1:
+        for attempt in rows.scan(Range(ATTEMPT, "by_task", (outcome.id,))):
+            rows.drop(ATTEMPT, attempt)
+    endings.count(rows, endings.PRUNED)

@@ -1,0 +1,148 @@
+"""The registry: who provides what. Announced by a process for its session, soft state: gone with the session.
+
+A capability's *label* is its name, with ``:version`` behind it unless the version is "1": tasks, pools and providers name it so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import ConfigError, InvalidInputError, NoProviderError
+from ..settings import Settings
+from . import events, pools
+from .events import Kind
+from .sessions import is_live, require
+from .store import Range, Rows
+from .tables import CAPABILITY, PROVIDER, CapabilityRow, ProviderRow
+
+ONLINE = "online"
+DRAINING = "draining"
+OFFLINE = "offline"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,199}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,49}")
+
+
+class Announce(NamedTuple):
+    session: str
+    capabilities: Sequence[CapabilityRow]
+    providers: Sequence[ProviderRow]
+
+
+class Withdraw(NamedTuple):
+    session: str
+    providers: Sequence[str]
+    status: str = OFFLINE
+
+
+def check_name(name: str, version: str = "1") -> None:
+    """Raises: InvalidInputError."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"capability name {name!r}: letters, digits and _ . - / only, beginning with a letter or _, at most 200", name=name
+        )
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise InvalidInputError(f"capability version {version!r}: letters, digits and _ . - only, at most 50", name=name)
+
+
+def label_of(name: str, version: str = "1") -> str:
+    return name if version == "1" else f"{name}:{version}"
+
+
+def split_label(label: str) -> tuple[str, str]:
+    name, _, version = label.partition(":")
+    return name, version or "1"
+
+
+def announce(rows: Rows, command: Announce, now: float, policy: Settings) -> None:
+    """Put providers online. One with another schema than a live provider of the same name and version is refused.
+
+    Raises: ConfigError, LeaseLostError.
+    """
+    require(rows, command.session)
+    for capability in command.capabilities:
+        known = rows.get(CAPABILITY, ((capability.name, capability.version),))[0]
+        label = label_of(capability.name, capability.version)
+        others = [row for row in online(rows, label) if row.session != command.session]
+        if known is not None and others and _schemas(known) != _schemas(capability):
+            raise ConfigError(
+                f"capability {label!r} is provided already with other input or output: give the new form a version of its own",
+                capability=label,
+            )
+        rows.put(CAPABILITY, capability._replace(announced_at=now))
+    for provider in command.providers:
+        before = rows.get(PROVIDER, (provider.id,))[0]
+        rows.put(PROVIDER, provider._replace(registered_at=before.registered_at if before else now))
+        if before is None or before.status != ONLINE:
+            events.append(rows, now, Kind.AGENT_ONLINE, provider.id, provider.session, events.facts(capability=provider.capability))
+
+
+def _schemas(row: CapabilityRow) -> tuple[str, str]:
+    return row.input_schema, row.output_schema
+
+
+def withdraw(rows: Rows, command: Withdraw, now: float, policy: Settings) -> None:
+    """Put providers offline, or let them drain; what was addressed to them finds its way again (see `pools.leave`)."""
+    for row in rows.get(PROVIDER, tuple(command.providers)):
+        if row is not None and row.session == command.session and row.status != command.status:
+            retire(rows, row, command.status, now)
+
+
+def retire(rows: Rows, row: ProviderRow, status: str, now: float) -> None:
+    """One provider takes no new work from now on."""
+    rows.put(PROVIDER, row._replace(status=status))
+    kind = Kind.AGENT_DRAINING if status == DRAINING else Kind.AGENT_OFFLINE
+    events.append(rows, now, kind, row.id, row.session, events.facts(capability=row.capability))
+
+
+def online(rows: Rows, label: str) -> list[ProviderRow]:
+    """The providers that may be given work: online, on a live session."""
+    found = rows.scan(Range(PROVIDER, "by_capability", (label, ONLINE)))
+    return [row for row in found if is_live(rows, row.session)]
+
+
+def is_online(rows: Rows, provider: str) -> bool:
+    """Whether this provider may be given work."""
+    row = rows.get(PROVIDER, (provider,))[0]
+    return row is not None and row.status == ONLINE and is_live(rows, row.session)
+
+
+def require_known(rows: Rows, label: str) -> CapabilityRow:
+    """Raises: NoProviderError with near names, for a capability that nobody ever announced here."""
+    row = rows.get(CAPABILITY, (split_label(label),))[0]
+    if row is None:
+        raise unknown(label, [label_of(row.name, row.version) for row in rows.scan(Range(CAPABILITY, "key"))])
+    return row
+
+
+def unknown(label: str, known: Sequence[str]) -> NoProviderError:
+    near = difflib.get_close_matches(label, sorted(set(known)), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "start a process that provides it, or check the store and the namespace"
+    return NoProviderError(f"no capability {label!r} was ever announced here: {hint}", capability=label, near=near)
+
+
+def rendezvous(providers: Sequence[ProviderRow], key: str) -> ProviderRow | None:
+    """The provider that a sticky key belongs to.
+
+    Source: Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996 (highest random weight).
+    """
+
+    def weight(row: ProviderRow) -> bytes:
+        return hashlib.blake2b(f"{row.id}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+    return max(providers, key=weight, default=None)
+
+
+def pool_for(rows: Rows, label: str, target: str | None, sticky: str | None) -> str:
+    """Where a task that becomes ready now waits for its claim."""
+    if target is not None:
+        return pools.addressed(label, target)
+    if sticky is not None:
+        pinned = rendezvous(online(rows, label), sticky)
+        if pinned is not None:
+            return pools.addressed(label, pinned.id)
+    return label

@@ -1,0 +1,102 @@
+"""What goes in and out of a capability: a type, its JSON Schema, and the way to and from JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from ..errors import InvalidInputError
+from .bodies import decode, encode
+
+T = TypeVar("T")
+PLAIN = (str, int, bool, type(None))
+_DETAILS = 3
+
+
+class Schema(Generic[T]):
+    """One side of a capability, from its annotation."""
+
+    def __init__(self, annotation: Any, where: str) -> None:
+        _refuse_vague(annotation, where)
+        self.where = where
+        self._plain: type[Any] | None = annotation if annotation in PLAIN else None
+        try:
+            self._adapter: TypeAdapter[T] = TypeAdapter(annotation)
+            self.json = encode(self._adapter.json_schema())
+        except (PydanticUserError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidInputError(
+                f"{where}: {annotation!r} has no JSON form ({reason}); use pydantic models or plain types"
+            ) from error
+
+    def encode(self, value: Any, wrong: type[InvalidInputError] = InvalidInputError) -> str:
+        """JSON text of a value that fits.
+
+        Raises: ``wrong`` (InvalidInputError, or InvalidOutputError) that names the field.
+        """
+        if type(value) is self._plain:
+            return encode(value)
+        try:
+            return encode(self._adapter.dump_python(self._adapter.validate_python(value), mode="json", by_alias=True))
+        except ValidationError as error:
+            raise wrong(f"{self.where}: {_what(error)}") from error
+        except (PydanticSerializationError, InvalidInputError) as error:
+            raise wrong(f"{self.where}: {error}") from error
+
+    def decode(self, text: str) -> T:
+        """The value that `encode` wrote. Raises: InvalidInputError."""
+        try:
+            if self._plain is not None:
+                value: Any = json.loads(text)
+                if type(value) is self._plain:
+                    return value  # type: ignore[no-any-return]
+            if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
+                return self._adapter.validate_python(json.loads(text))
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            raise InvalidInputError(f"{self.where}: {_what(error)}") from error
+
+
+def _what(error: ValidationError) -> str:
+    lines = []
+    for one in error.errors(include_url=False, include_input=False, include_context=False)[:_DETAILS]:
+        at = ".".join(str(part) for part in one["loc"])
+        lines.append(f"{at}: {one['msg']}" if at else one["msg"])
+    more = error.error_count() - _DETAILS
+    return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+def _refuse_vague(annotation: Any, where: str) -> None:
+    if annotation is Any or annotation is object:
+        raise InvalidInputError(f"{where}: annotated {annotation!r}, which says nothing: name the type")
+    if isinstance(annotation, TypeVar):
+        raise InvalidInputError(f"{where}: annotated with the type variable {annotation}: name the type")
+
+
+def jsonable(value: Any) -> str:
+    """JSON text of a value whose schema is known only by name: pydantic models, dataclasses, plain types.
+
+    Raises: InvalidInputError.
+    """
+    try:
+        return encode(to_jsonable_python(value, by_alias=True, inf_nan_mode="constants"))
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInputError(f"the input has no JSON form: {error}") from error
+
+
+def checker(schema: str) -> Callable[[str, str], None]:
+    """A compiled check of JSON text against a JSON Schema, for capabilities known only by name."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(decode(schema))
+
+    def check(text: str, where: str) -> None:
+        for error in validator.iter_errors(decode(text)):
+            raise InvalidInputError(f"{where}: {error.json_path}: {error.message[:300]}")
+
+    return check

@@ -1,0 +1,173 @@
+"""The port: what the rules need of a database, and nothing else.
+
+A **table** is a row type (a ``NamedTuple``), its key, and its indexes. Rows of one **namespace** are all that a `Store` shows.
+All writes pass through `Store.transact`: *take the writer lock, read the store's clock, fold, write the changed rows, commit*.
+The fold sees `Rows`; it decides everything, and runs again from unchanged rows when the store says so (`NotLoaded`).
+
+A key is the value of the key column, or a tuple where a key has several columns. Text compares by code point (C order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+
+R = TypeVar("R", bound=tuple[Any, ...])
+T = TypeVar("T")
+Key = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """One way to walk a table: rows with the same ``equal`` columns, in the order of the ``order`` columns, then the key.
+
+    ``where`` names a column that must not be NULL for a row to stand in the index, or (column, value), a column that must have
+    that value.
+    """
+
+    name: str
+    equal: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    where: str | tuple[str, Any] | None = None
+
+
+class Table(Generic[R]):
+    """A row type with its key and indexes. The first columns of ``row`` are the key; the index ``key`` walks all rows."""
+
+    def __init__(self, name: str, row: type[R], key: int = 1, indexes: tuple[Index, ...] = ()) -> None:
+        self.name = name
+        self.row = row
+        self.columns: tuple[str, ...] = cast(Any, row)._fields
+        self.key_columns = self.columns[:key]
+        self.indexes = {index.name: index for index in (Index("key", order=self.key_columns), *indexes)}
+        self.key_of: Callable[[Any], Key] = itemgetter(*range(key))
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        return {name: Shape(self, index) for name, index in self.indexes.items()}
+
+
+class Shape:
+    """An index's columns as functions of a row."""
+
+    def __init__(self, table: Table[Any], index: Index) -> None:
+        place = {column: number for number, column in enumerate(table.columns)}
+        equal = [place[column] for column in index.equal]
+        order = [place[column] for column in dict.fromkeys((*index.order, *table.key_columns))]
+        self.prefix_of: Callable[[Any], tuple[Any, ...]] = lambda row: tuple(row[n] for n in equal)
+        self.order_of: Callable[[Any], tuple[Any, ...]] = lambda row: tuple(row[n] for n in order)
+        self.first = order[0]
+        if index.where is None:
+            self.holds: Callable[[Any], bool] = lambda row: True
+        elif isinstance(index.where, str):
+            column = place[index.where]
+            self.holds = lambda row: row[column] is not None
+        else:
+            which, value = place[index.where[0]], index.where[1]
+            self.holds = lambda row: bool(row[which] == value)
+
+
+class Range(NamedTuple, Generic[R]):
+    """Rows of an index whose ``equal`` columns are ``prefix`` and whose first order column is in [low, high), in order."""
+
+    table: Table[R]
+    index: str  # type: ignore[assignment]  # a field by this name, not tuple.index
+    prefix: tuple[Any, ...] = ()
+    low: Any = None
+    high: Any = None
+    limit: int | None = None
+    reverse: bool = False
+
+
+class Keys(NamedTuple, Generic[R]):
+    """Rows by their keys."""
+
+    table: Table[R]
+    keys: Sequence[Key]
+
+
+class NotLoaded(Exception):
+    """Raised by a store inside a fold: a row is not here yet. The fold stops that command, goes on with the others to learn what
+    they miss, and raises it again at its end; the store loads what was missed and folds again from unchanged rows."""
+
+
+class Rows(Protocol):
+    """All that a rule sees; set-wise on purpose. Own changes are merged in.
+
+    A row whose key may exist is read before it is put: a blind put is for fresh ids.
+    """
+
+    def get(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]: ...
+    def scan(self, range: Range[R]) -> list[R]: ...
+    def put(self, table: Table[R], row: R) -> None: ...
+    def drop(self, table: Table[R], row: R) -> None: ...
+
+
+class Transaction(Rows, Protocol):
+    """`Rows` as the line sees them: each command's changes can be taken back."""
+
+    def mark(self) -> int: ...
+    def undo(self, mark: int) -> None: ...
+    def changes(self) -> list[Change]: ...
+
+
+class Base(Protocol):
+    """What a store gives to `autogen_coord.core.fold.Pending`: its rows as they were when the transaction began."""
+
+    def load(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]: ...
+    def walk(self, range: Range[R]) -> list[R]: ...
+
+
+class Change(NamedTuple):
+    """One row that a transaction wrote: ``old`` None when new, ``new`` None when dropped."""
+
+    table: Table[Any]
+    old: Any
+    new: Any
+
+
+Fold = Callable[[Transaction, float], T]
+Load = Range[Any] | Keys[Any]
+
+
+class Store(Protocol):
+    """One namespace of a database. Whoever opened it closes it."""
+
+    namespace: str
+
+    async def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]] = ()) -> T:
+        """Run ``fold(rows, now)`` as the only writer and commit what it wrote; ``now`` is the store's clock, in epoch seconds.
+
+        All or nothing. An exception of the fold rolls back and is raised. ``prefetch`` names rows that the fold will want.
+
+        Raises: StoreUnavailableError after a bounded wait, StoreError for the rest, ConfigError after a fork.
+        """
+        ...
+
+    def transact_blocking(self, fold: Fold[T]) -> T:
+        """The same from a thread that is not the loop's, on a connection of its own (for beats)."""
+        ...
+
+    async def read(self, *loads: Load) -> list[list[Any]]:
+        """One snapshot: a list of rows for each load (for `Keys`, a row or None per key). Does not wait for writers."""
+        ...
+
+    async def now(self) -> float:
+        """The store's clock, in epoch seconds."""
+        ...
+
+    def changes(self, wanted: Callable[[], bool]) -> AsyncIterator[None]:
+        """Something was committed by another process (or by a `transact_blocking`). Looks only while ``wanted()``."""
+        ...
+
+    async def fill(self, rows: Iterable[tuple[Table[Any], Any]]) -> int:
+        """Write fresh rows in bulk, with no rule and no notice: for tests and benchmarks. Returns how many."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,252 @@
+"""The tables: what is stored, one row type a table. Times are epoch seconds of the store's clock; bodies are JSON text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from .store import Index, Table
+
+
+class TaskState(StrEnum):
+    """Where a task stands. The first five are live (rows of ``queue``), the others final (rows of ``outcome``)."""
+
+    DELAYED = "delayed"
+    READY = "ready"
+    WAITING = "waiting"
+    RUNNING = "running"
+    PARKED = "parked"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+LIVE = (TaskState.DELAYED, TaskState.READY, TaskState.WAITING, TaskState.RUNNING, TaskState.PARKED)
+FINAL = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)
+DEAD_LETTERS = (TaskState.FAILED, TaskState.EXPIRED)
+
+
+class TaskKind(StrEnum):
+    CALL = "call"
+    STEP = "step"
+    TIMER = "timer"
+    SIGNAL = "signal"
+    QUESTION = "question"
+    MESSAGE = "message"
+
+
+class TaskRow(NamedTuple):
+    """A task's request: written once."""
+
+    id: str
+    seq: int
+    """Its place in the order of submission: the number of its ``task.delegated`` event."""
+    kind: str
+    capability: str
+    target: str | None
+    """The provider that it is addressed to."""
+    input: str | None
+    input_blob: str | None
+    """The hash of the blob that holds the input, when it is large."""
+    input_hash: str
+    key: str | None
+    priority: float
+    sender: str | None
+    recipient: str | None
+    correlation: str | None
+    causation: str | None
+    trace: str | None
+    parent: str | None
+    step_key: str | None
+    lane: str | None
+    sticky: str | None
+    ready_at: float
+    deadline: float | None
+    expires_at: float | None
+    """ttl: the latest moment of the first claim."""
+    timeout: float
+    retry: str | None
+    """A retry policy as JSON, where it is not the default."""
+    submitted_at: float
+    requeued_from: str | None
+
+
+class QueueRow(NamedTuple):
+    """A live task: what claims, timers and lanes need of it."""
+
+    id: str
+    seq: int
+    capability: str
+    state: str
+    pool: str
+    rank: float
+    lane: str | None
+    place: int | None
+    """In its lane: 0 holds it, 1 waits for it, 2 is not yet due."""
+    priority: float
+    ready_at: float
+    attempt: int
+    failures: int
+    crashes: int
+    suspect: int
+    session: str | None
+    provider: str | None
+    started_at: float | None
+    deadline: float | None
+    expires_at: float | None
+    timeout: float
+    cancel_at: float | None
+    """When a requested cancellation is forced."""
+    due: float | None
+    """When somebody must look at it again; derived by `autogen_coord.core.timers.due_of`."""
+    parent: str | None
+    waits_for: str | None
+    """The child that its handler waits for."""
+    children: int
+    """How many children were made for it."""
+    avoid: str | None
+    """Providers that rejected it, as JSON ``{provider: until}``."""
+    progress: str | None
+
+
+class OutcomeRow(NamedTuple):
+    """How a task ended: written once, with the attempt that wrote it (0 when none did)."""
+
+    id: str
+    state: str
+    capability: str
+    output: str | None
+    output_blob: str | None
+    error: str | None
+    attempt: int
+    failures: int
+    crashes: int
+    session: str | None
+    provider: str | None
+    started_at: float | None
+    finished_at: float
+
+
+class AttemptRow(NamedTuple):
+    """An attempt that ended without ending its task (the last one stands in the outcome, a running one in the queue)."""
+
+    task: str
+    number: int
+    provider: str | None
+    session: str | None
+    started_at: float | None
+    ended_at: float
+    end: str
+    """failed, timeout, crashed, released, rejected"""
+    error: str | None
+
+
+class SessionRow(NamedTuple):
+    id: str
+    kind: str
+    address: str
+    state: str
+    """live, dead (declared, its claims not yet all returned), gone, closed"""
+    lease_until: float
+    steady_since: float
+    """Since when it has renewed on time without a break."""
+    ttl: float
+    started_at: float
+    meta: str | None
+
+
+class ProviderRow(NamedTuple):
+    """A provider as it is announced; ``via`` is the session of the dispatcher that can reach it."""
+
+    id: str
+    session: str
+    via: str
+    capability: str
+    version: str
+    kind: str
+    agent_type: str | None
+    agent_key: str | None
+    status: str
+    """online, draining, offline"""
+    max_concurrency: int
+    labels: str | None
+    registered_at: float
+
+
+class CapabilityRow(NamedTuple):
+    name: str
+    version: str
+    description: str
+    input_schema: str
+    output_schema: str
+    words: str | None
+    announced_at: float
+
+
+class EventRow(NamedTuple):
+    """One line of the log. Numbers have no gaps, and are the order of commit."""
+
+    number: int
+    at: float
+    kind: str
+    subject: str
+    session: str | None
+    data: str | None
+
+
+class BlobRow(NamedTuple):
+    hash: str
+    body: str
+    refs: int
+
+
+class CounterRow(NamedTuple):
+    name: str
+    value: int
+
+
+TASK: Table[TaskRow] = Table(
+    "task",
+    TaskRow,
+    indexes=(
+        Index("by_key", ("capability", "key"), ("seq",), where="key"),
+        Index("by_parent", ("parent",), ("seq",), where="parent"),
+        Index("by_step", ("parent", "step_key"), ("seq",), where="step_key"),
+        Index("by_correlation", ("correlation",), ("seq",), where="correlation"),
+    ),
+)
+QUEUE: Table[QueueRow] = Table(
+    "queue",
+    QueueRow,
+    indexes=(
+        Index("ready", ("pool",), ("rank", "seq"), where=("state", "ready")),
+        Index("by_lane", ("lane", "place"), ("rank", "seq"), where="lane"),
+        Index("by_session", ("session",), ("seq",), where="session"),
+        Index("by_due", (), ("due",), where="due"),
+        Index("by_parent", ("parent",), ("seq",), where="parent"),
+    ),
+)
+OUTCOME: Table[OutcomeRow] = Table(
+    "outcome",
+    OutcomeRow,
+    indexes=(
+        Index("by_finish", (), ("finished_at",)),
+        Index("by_state", ("state",), ("finished_at",)),
+    ),
+)
+ATTEMPT: Table[AttemptRow] = Table("attempt", AttemptRow, key=2, indexes=(Index("by_task", ("task",), ("number",)),))
+SESSION: Table[SessionRow] = Table("session", SessionRow, indexes=(Index("by_state", ("state",), ("lease_until",)),))
+PROVIDER: Table[ProviderRow] = Table(
+    "provider",
+    ProviderRow,
+    indexes=(Index("by_capability", ("capability", "status"), ("id",)), Index("by_session", ("session",), ("id",))),
+)
+CAPABILITY: Table[CapabilityRow] = Table("capability", CapabilityRow, key=2)
+EVENT: Table[EventRow] = Table("event", EventRow)
+BLOB: Table[BlobRow] = Table("blob", BlobRow)
+COUNTER: Table[CounterRow] = Table("counter", CounterRow)
+
+TABLES: tuple[Table[Any], ...] = (
+    TASK, QUEUE, OUTCOME, ATTEMPT, SESSION, PROVIDER, CAPABILITY, EVENT, BLOB, COUNTER,
+)  # fmt: skip

@@ -1,0 +1,251 @@
+"""Tasks as their callers see them: submit, cancel, requeue. What workers do is in `claims`, what time does in `timers`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import DuplicateTaskError, InvalidInputError, NoProviderError, NotFoundError, StaleClaimError
+from ..settings import Settings
+from . import bodies, endings, events, queue
+from .events import Kind
+from .registry import is_online, online, pool_for, require_known
+from .sessions import is_live
+from .store import Range, Rows
+from .tables import DEAD_LETTERS, OUTCOME, QUEUE, TASK, OutcomeRow, QueueRow, TaskKind, TaskRow, TaskState
+
+
+class Submit(NamedTuple):
+    """One task to be. Times are seconds from the moment it may start (``at``, or the submit), but for ``at`` itself (epoch)."""
+
+    id: str
+    capability: str
+    input: str
+    input_hash: str = ""
+    kind: str = TaskKind.CALL
+    key: str | None = None
+    retry_failed: bool = False
+    priority: float = 5.0
+    target: str | None = None
+    lane: str | None = None
+    sticky: str | None = None
+    at: float | None = None
+    delay: float = 0.0
+    deadline: float | None = None
+    ttl: float | None = None
+    timeout: float | None = None
+    retry: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    correlation: str | None = None
+    causation: str | None = None
+    trace: str | None = None
+    parent: str | None = None
+    parent_attempt: int = 0
+    step_key: str | None = None
+
+
+class Submitted(NamedTuple):
+    """``outcome`` is there when the task, found by its key, has ended already."""
+
+    id: str
+    created: bool
+    outcome: OutcomeRow | None = None
+
+
+class Cancel(NamedTuple):
+    task: str
+
+
+class Requeue(NamedTuple):
+    task: str
+    id: str
+
+
+class Broadcast(NamedTuple):
+    """``template`` with ``ids`` to draw from; its ``correlation`` names the broadcast."""
+
+    template: Submit
+    ids: tuple[str, ...]
+
+
+class Sent(NamedTuple):
+    """The tasks of a broadcast, one a provider."""
+
+    tasks: list[tuple[str, str]]
+
+
+def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitted:
+    """Store a task, or find the one that its key (or its place in its parent) names.
+
+    Raises: NoProviderError (never announced), DuplicateTaskError, StaleClaimError (the parent's claim is over), NotFoundError.
+    """
+    known = rows.get(TASK, (command.id,))[0]
+    if known is not None:  # the same command once more, after a commit whose answer was lost
+        return _found(rows, known.id)
+    parent = None if command.parent is None else _require_parent(rows, command.parent, command.parent_attempt)
+    earlier = _earlier(rows, command)
+    if earlier is not None:
+        if parent is not None and earlier.outcome is None:
+            rows.put(QUEUE, parent._replace(waits_for=earlier.id))
+        return earlier
+    require_known(rows, command.capability)
+    if command.target is not None and not is_online(rows, command.target):
+        raise NoProviderError(
+            f"provider {command.target!r} of {command.capability!r} is not online: `autogen-coord agents list` shows who is",
+            capability=command.capability,
+            near=[],
+        )
+    _create(rows, command, parent, now, policy)
+    return Submitted(command.id, True)
+
+
+def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, policy: Settings) -> None:
+    start = max(now + command.delay, command.at or 0.0)
+    deadline = None if command.deadline is None else start + command.deadline
+    lane = command.lane
+    if parent is not None and parent.deadline is not None:
+        deadline = parent.deadline if deadline is None else min(deadline, parent.deadline)
+    if command.sticky is not None:
+        lane = f"{command.capability}#{command.sticky}"
+    if lane is not None:
+        lane = queue.lane_within(rows, lane, command.parent)
+    expires_at = None if command.ttl is None else start + command.ttl
+    timeout = policy.timeout if command.timeout is None else command.timeout
+    text, blob = bodies.keep(rows, command.input, policy.blob_from)
+    seq = events.append(rows, now, Kind.TASK_DELEGATED, command.id, command.sender, f'{{"capability":"{command.capability}"}}')
+    rows.put(
+        TASK,
+        TaskRow(
+            command.id, seq, command.kind, command.capability, command.target, text, blob, command.input_hash, command.key,
+            command.priority, command.sender, command.recipient, command.correlation, command.causation, command.trace,
+            command.parent, command.step_key, lane, command.sticky, start, deadline, expires_at, timeout, command.retry, now, None,
+        ),
+    )  # fmt: skip
+    pool = command.capability
+    if command.target is not None or command.sticky is not None:
+        pool = pool_for(rows, command.capability, command.target, command.sticky)
+    row = QueueRow(
+        command.id, seq, command.capability, TaskState.DELAYED, pool, queue.rank_of(start, command.priority, policy),
+        lane, None if lane is None else queue.LATER, command.priority, start, 0, 0, 0, 0, None, None, None, deadline, expires_at,
+        timeout, None, None, command.parent, None, 0, None, None,
+    )  # fmt: skip
+    if parent is not None:
+        rows.put(QUEUE, parent._replace(waits_for=command.id, children=parent.children + 1))
+    if start <= now:
+        queue.admit(rows, row, now, policy)
+    else:
+        queue.put(rows, row, policy)
+
+
+def _require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
+    row = rows.get(QUEUE, (parent,))[0]
+    if row is None or row.state != TaskState.RUNNING or row.attempt != attempt or not is_live(rows, row.session):
+        raise StaleClaimError(
+            f"task {parent} attempt {attempt} no longer runs: its handler must stop", task_id=parent, attempt=attempt
+        )
+    return row
+
+
+def _earlier(rows: Rows, command: Submit) -> Submitted | None:
+    """The task that this one repeats: by key within its capability, or by step within its parent."""
+    if command.step_key is not None:
+        same = rows.scan(Range(TASK, "by_step", (command.parent, command.step_key), limit=1, reverse=True))
+        if same:
+            found = _found(rows, same[0].id)
+            # of an earlier attempt's children those that succeeded or still run are taken; one that failed is made anew
+            if found.outcome is None or found.outcome.state == TaskState.SUCCEEDED:
+                return found
+        return None
+    if command.key is None:
+        return None
+    for task in rows.scan(Range(TASK, "by_key", (command.capability, command.key), limit=1, reverse=True)):
+        if task.input_hash != command.input_hash:
+            raise DuplicateTaskError(
+                f"key {command.key!r} of {command.capability!r} was used by task {task.id} with another input: "
+                "choose a key that names the input too",
+                task_id=task.id,
+                key=command.key,
+            )
+        found = _found(rows, task.id)
+        if command.retry_failed and found.outcome is not None and found.outcome.state != TaskState.SUCCEEDED:
+            return None
+        return found
+    return None
+
+
+def _found(rows: Rows, id: str) -> Submitted:
+    outcome = rows.get(OUTCOME, (id,))[0]
+    if outcome is not None and outcome.output_blob is not None:
+        outcome = outcome._replace(output=bodies.fetch(rows, outcome.output, outcome.output_blob))
+    return Submitted(id, False, outcome)
+
+
+def broadcast(rows: Rows, command: Broadcast, now: float, policy: Settings) -> Sent:
+    """One task for each provider that is online now, addressed to it: who joins later is not asked.
+
+    Raises: NoProviderError when nobody is online.
+    """
+    template = command.template
+    same = rows.scan(Range(TASK, "by_correlation", (template.correlation,)))
+    if same:
+        return Sent([(task.target or "", task.id) for task in same])
+    require_known(rows, template.capability)
+    providers = online(rows, template.capability)
+    if not providers:
+        raise NoProviderError(f"nobody provides {template.capability!r} now", capability=template.capability, near=[])
+    if len(providers) > len(command.ids):
+        raise InvalidInputError(f"{len(providers)} providers: a broadcast reaches {len(command.ids)} at most")
+    sent = []
+    for provider, id in zip(providers, command.ids, strict=False):
+        _create(rows, template._replace(id=id, target=provider.id), None, now, policy)
+        sent.append((provider.id, id))
+    return Sent(sent)
+
+
+def cancel(rows: Rows, command: Cancel, now: float, policy: Settings) -> bool:
+    """End a task; a running one is asked to stop, and ended by force after a grace. False when it had ended before.
+
+    Raises: NotFoundError.
+    """
+    row = rows.get(QUEUE, (command.task,))[0]
+    if row is not None:
+        endings.cancel(rows, row, now, policy)
+        return True
+    require_task(rows, command.task)
+    return False
+
+
+def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submitted:
+    """A dead letter's request once more, as a *new* task that says ``requeued_from``; its times count from now.
+
+    Raises: NotFoundError, InvalidInputError when the task is no dead letter.
+    """
+    if rows.get(TASK, (command.id,))[0] is not None:
+        return _found(rows, command.id)
+    task = require_task(rows, command.task)
+    outcome = rows.get(OUTCOME, (task.id,))[0]
+    if outcome is None or outcome.state not in DEAD_LETTERS:
+        state = "live" if outcome is None else outcome.state
+        raise InvalidInputError(f"task {task.id} is {state}: only failed and expired tasks are requeued", task_id=task.id)
+    text = bodies.fetch(rows, task.input, task.input_blob)
+    lane = None if task.lane is None else task.lane.partition(queue.SUBLANE)[0]
+    again = Submit(
+        command.id, task.capability, text or "null", task.input_hash, task.kind, task.key, True, task.priority, None,
+        None if task.sticky is not None else lane, task.sticky, None, 0.0,
+        None if task.deadline is None else task.deadline - task.ready_at,
+        None if task.expires_at is None else task.expires_at - task.ready_at,
+        task.timeout, task.retry, task.sender, task.recipient, task.correlation, task.causation, task.trace,
+    )  # fmt: skip
+    _create(rows, again, None, now, policy)
+    made = rows.get(TASK, (command.id,))[0]
+    assert made is not None
+    rows.put(TASK, made._replace(requeued_from=task.id))
+    return Submitted(command.id, True)
+
+
+def require_task(rows: Rows, id: str) -> TaskRow:
+    """Raises: NotFoundError."""
+    task = rows.get(TASK, (id,))[0]
+    if task is None:
+        raise NotFoundError(f"no task {id!r} in this namespace: it was never submitted, or was pruned", task_id=id)
+    return task

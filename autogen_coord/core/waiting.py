@@ -1,0 +1,66 @@
+"""Who in this process waits for which task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from .tables import OutcomeRow
+
+
+class Wait:
+    """One caller's wait for one task's outcome."""
+
+    __slots__ = ("future", "label", "since", "task")
+
+    def __init__(self, task: str, label: str, since: float, future: asyncio.Future[OutcomeRow]) -> None:
+        self.task = task
+        self.label = label
+        self.since = since
+        self.future = future
+
+
+class Waits:
+    """All waits of the process, by task."""
+
+    def __init__(self) -> None:
+        self._by_task: dict[str, list[Wait]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_task)
+
+    def __contains__(self, task: str) -> bool:
+        return task in self._by_task
+
+    def all(self) -> list[Wait]:
+        return [wait for waits in self._by_task.values() for wait in waits]
+
+    def add(self, task: str, label: str = "") -> Wait:
+        loop = asyncio.get_running_loop()
+        wait = Wait(task, label, loop.time(), loop.create_future())
+        self._by_task.setdefault(task, []).append(wait)
+        return wait
+
+    def move(self, wait: Wait, task: str) -> None:
+        """It waits for another task from now on (the one that its key named)."""
+        self.drop(wait)
+        wait.task = task
+        self._by_task.setdefault(task, []).append(wait)
+
+    def drop(self, wait: Wait) -> None:
+        waits = self._by_task.get(wait.task)
+        if waits is not None and wait in waits:
+            waits.remove(wait)
+            if not waits:
+                del self._by_task[wait.task]
+
+    def resolve(self, outcomes: Iterable[OutcomeRow]) -> None:
+        for outcome in outcomes:
+            for wait in self._by_task.pop(outcome.id, ()):
+                if not wait.future.done():
+                    wait.future.set_result(outcome)
+
+    def fail(self, wait: Wait, error: BaseException) -> None:
+        self.drop(wait)
+        if not wait.future.done():
+            wait.future.set_exception(error)

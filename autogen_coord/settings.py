@@ -1,0 +1,113 @@
+"""Every default in one table, and the only place that reads the environment.
+
+Order: an argument in code, then ``AUTOGEN_COORD_<NAME>``, then the TOML file (``AUTOGEN_COORD_CONFIG``, else
+``autogen-coord.toml`` in the working directory), then the defaults below. All times are seconds, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+PREFIX = "AUTOGEN_COORD_"
+FILE = "autogen-coord.toml"
+DAY = 86_400.0
+MAX_SECONDS = 100 * 365 * DAY
+"""The longest time that is accepted anywhere: a hundred years."""
+
+
+class Settings(BaseModel):
+    """The settings of one process. Rules see them as their ``policy``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # where
+    store: str = Field("coord.db", description="a path, sqlite:///... or postgresql://...")
+    namespace: str = Field("default", description="one application; namespaces of a store do not see each other")
+
+    # tasks
+    tries: int = Field(3, ge=1, le=1_000, description="attempts of a task whose handler raises")
+    backoff: float = Field(0.5, ge=0, le=MAX_SECONDS, description="first delay between attempts")
+    backoff_factor: float = Field(2.0, ge=1, le=1_000)
+    backoff_cap: float = Field(60.0, ge=0, le=MAX_SECONDS)
+    timeout: float = Field(300.0, gt=0, le=MAX_SECONDS, description="of one attempt")
+    cancel_grace: float = Field(5.0, ge=0, le=DAY, description="what a handler gets to stop")
+    no_provider_wait: float = Field(30.0, ge=0, le=DAY, description="how long a call waits for a live provider")
+    crash_limit: int = Field(3, ge=1, le=1_000, description="crashes while alone before a task is given up")
+    priority_weight: float = Field(30.0, ge=0, le=DAY, description="seconds of waiting that one point of priority is worth")
+    max_concurrency: int = Field(8, ge=1, le=100_000, description="per process and capability")
+    reject_pause: float = Field(5.0, ge=0, le=DAY, description="how long a rejecting provider is passed over")
+    suspect_patience: float = Field(10.0, gt=0, le=DAY, description="how long a process holds new work back to run a suspect alone")
+
+    # sizes
+    max_input: int = Field(1 << 20, ge=1, description="bytes of JSON")
+    max_output: int = Field(1 << 20, ge=1, description="bytes of JSON")
+    blob_from: int = Field(16 << 10, ge=1, description="larger bodies are kept beside the rows")
+
+    # sessions
+    beat: float = Field(1.0, gt=0, le=3600)
+    suspect_after: float = Field(2.0, gt=0, le=3600)
+    session_ttl: float = Field(3.0, gt=0, le=3600)
+    trust_margin: float = Field(0.5, ge=0, le=3600)
+    loop_tick: float = Field(30.0, gt=0, le=DAY, description="a loop silent for so long no longer renews its session")
+    drain: float = Field(30.0, ge=0, le=DAY, description="what running handlers get when the process closes")
+
+    # line and store
+    line_commands: int = Field(4_096, ge=1)
+    batch_commands: int = Field(256, ge=1)
+    batch_seconds: float = Field(0.005, gt=0, le=60)
+    store_wait: float = Field(10.0, gt=0, le=3600, description="longest wait for a busy store")
+    poll: float = Field(0.010, gt=0, le=60, description="how often another process's commits are looked for while somebody waits")
+    slice: int = Field(256, ge=1, le=100_000, description="rows per transaction of housekeeping")
+
+    # kept
+    keep_seconds: float = Field(7 * DAY, gt=0, le=MAX_SECONDS, description="events and finished tasks")
+    keep_count: int = Field(1_000_000, ge=0, description="events and finished tasks")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Settings:
+        if not self.beat < self.suspect_after < self.session_ttl:
+            raise ValueError("beat < suspect_after < session_ttl must hold")
+        if not self.trust_margin < self.session_ttl - self.beat:
+            raise ValueError("trust_margin must be smaller than session_ttl - beat")
+        return self
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """Settings from code, environment, file and defaults, in that order.
+
+        Raises: ConfigError that names the setting and where it came from.
+        """
+        values = {**_from_file(), **_from_environment(), **{k: v for k, v in given.items() if v is not None}}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(f"settings: {_first(error)}; `autogen-coord doctor` lists all settings") from error
+
+
+def _first(error: ValidationError) -> str:
+    one = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(part) for part in one["loc"]) or "settings"
+    return f"{name}: {one['msg']}"
+
+
+def _from_environment() -> dict[str, Any]:
+    names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    return {names[key]: value for key, value in os.environ.items() if key in names}
+
+
+def _from_file() -> dict[str, Any]:
+    given = os.environ.get(f"{PREFIX}CONFIG")
+    path = Path(given or FILE)
+    if not given and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"settings file {path}: {error}") from error

@@ -1,0 +1,253 @@
+"""The synchronous core: one connection with its gate, folding batches and reading snapshots. One thread at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
+
+from ...core.fold import Pending
+from ...core.store import Change, Fold, Key, Keys, Load, R, Range, Table
+from ...errors import ConfigError, StoreError
+from . import schema
+from .clock import Clock, anchored, keep_high
+from .failures import BUSY, code_of, driver_errors
+from .gate import Gate
+from .queries import SIZES, statements
+
+T = TypeVar("T")
+
+FOREIGN_WAIT = 0.05
+"""Seconds SQLite itself waits at a time for a program that does not pass the gate."""
+UNHELD = (OverflowError, UnicodeEncodeError)
+"""What the driver raises for an integer of more than 64 bits and for a lone surrogate."""
+CACHE_KIB = 32 << 10
+LOG_LIMIT = 64 << 20
+"""Bytes the write-ahead log is cut back to."""
+
+
+class Database:
+    """One connection to a file, for one namespace. ``wait``: seconds, for the gate and SQLite's lock together."""
+
+    def __init__(self, path: str, namespace: str, wait: float) -> None:
+        self.path = path
+        self.namespace = namespace
+        self.wait = wait
+        self.version = 0
+        """SQLite's ``data_version``, as last seen: another number means another connection's commit."""
+        self._connection: sqlite3.Connection
+        self._gate: Gate | None = None
+        self.identity: tuple[int, int] | None = None
+        """The file's device and inode, once known: another file under its name is not this store."""
+
+    # opening and closing
+
+    def connect(self) -> sqlite3.Connection:
+        """Open the connection, for `read` only as yet."""
+        with driver_errors(self.path):
+            self._connection = sqlite3.connect(
+                self.path, timeout=self.wait, isolation_level=None, cached_statements=512, check_same_thread=False
+            )
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        _open_databases.add(self)
+        return self._connection
+
+    def prepare(self, clock: Clock | None) -> Clock:
+        """Make a new file a store, refuse one that this code cannot use, `begin_writing`. Returns the clock."""
+        with driver_errors(self.path):
+            version = schema.found(self._connection, self.path)
+            if version is not None:
+                schema.require(version, self.path)
+        self.begin_writing(switch=True)
+        return self._alone(lambda: self._prepare(clock))
+
+    def begin_writing(self, switch: bool = False) -> None:
+        """Open the gate. ``switch``: see that the file keeps a write-ahead log."""
+        gate = self._gate = Gate(self.path)
+        with driver_errors(self.path):
+            if switch:
+                with gate.passed(time.monotonic() + self.wait):
+                    (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                if mode != "wal":
+                    raise ConfigError(f"store {self.path}: SQLite cannot keep a write-ahead log here; use a local disk")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
+            self._connection.execute(f"PRAGMA busy_timeout = {int(FOREIGN_WAIT * 1000)}")
+        self.identity = self.identity or _identity(self.path)
+
+    def begin_reading(self) -> None:
+        """Refuse to write."""
+        with driver_errors(self.path):
+            self._connection.execute("PRAGMA query_only = ON")
+
+    def keep_high(self, now: float, wait: float) -> None:
+        """Remember for the next boot that the clock has shown ``now``."""
+        self._alone(lambda: keep_high(self._connection, now), wait)
+
+    def close(self) -> None:
+        self._connection.close()
+        self.close_gate()
+
+    def close_gate(self) -> None:
+        if self._gate is not None:
+            self._gate.close()
+
+    # what a store does
+
+    def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]], clock: Clock) -> T:
+        """`autogen_coord.core.store.Store.transact`, on this thread."""
+
+        def batch() -> T:
+            pending = Pending(self)
+            for table, keys in prefetch:
+                pending.get(table, keys)
+            answer = fold(pending, clock())
+            self._write(pending.changes())
+            return answer
+
+        return self._alone(batch)
+
+    def read(self, loads: Sequence[Load]) -> list[list[Any]]:
+        """One snapshot; waits for nobody."""
+        self._require_file()
+        with driver_errors(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                return [self.load(*load) if isinstance(load, Keys) else self.walk(load) for load in loads]
+            finally:
+                self._roll_back()
+
+    def look(self) -> int:
+        """`version`, looked up again."""
+        with driver_errors(self.path):
+            (self.version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return self.version
+
+    def fill(self, rows: Sequence[tuple[Table[Any], Any]]) -> int:
+        """Insert fresh rows in one transaction."""
+        self._alone(lambda: self._write([Change(table, None, row) for table, row in rows]))
+        return len(rows)
+
+    # `autogen_coord.core.store.Base`
+
+    def load(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
+        sql, make = statements(table).load, table.row._make  # type: ignore[attr-defined]
+        single = len(table.key_columns) == 1
+        rows: dict[Key, R] = {}
+        for start in range(0, len(keys), SIZES[-1]):
+            chunk = keys[start : start + SIZES[-1]]
+            size = next(size for size in SIZES if size >= len(chunk))
+            padded = [*chunk, *[chunk[-1]] * (size - len(chunk))]
+            values = padded if single else [value for key in padded for value in key]
+            for row in map(make, self._select(sql[size], (*values, self.namespace))):
+                rows[table.key_of(row)] = row
+        return [rows.get(key) for key in keys]
+
+    def walk(self, range: Range[R]) -> list[R]:
+        sql, values = statements(range.table).walk(self.namespace, range)
+        return list(map(range.table.row._make, self._select(sql, values)))  # type: ignore[attr-defined]
+
+    # inside
+
+    def _select(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, values)
+        except UNHELD as error:
+            raise StoreError(f"{self.path}: a value that SQLite does not hold: {error}", path=self.path) from error
+
+    def _prepare(self, clock: Clock | None) -> Clock:
+        version = schema.found(self._connection, self.path)
+        if version is None:
+            schema.create(self._connection)
+        else:
+            schema.require(version, self.path)
+        return clock or anchored(self._connection)
+
+    def _alone(self, batch: Callable[[], T], wait: float | None = None) -> T:
+        """``batch`` as one write transaction."""
+        assert self._gate is not None
+        self._require_file()
+        until = time.monotonic() + (self.wait if wait is None else wait)
+        with driver_errors(self.path), self._gate.passed(until):
+            self._begin(until)
+            try:
+                (self.version,) = self._connection.execute("PRAGMA data_version").fetchone()
+                answer = batch()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+        return answer
+
+    def _begin(self, until: float) -> None:
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if code_of(error) not in BUSY or time.monotonic() >= until:
+                    raise
+
+    def _roll_back(self) -> None:
+        # After a full disk SQLite has rolled back by itself.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        for (_, kind), group in groupby(sorted(changes, key=_group), key=_group):
+            some = list(group)
+            table = some[0].table
+            sql = getattr(statements(table), kind)
+            try:
+                self._connection.executemany(sql, self._bound(table, kind, some))
+            except UNHELD as error:
+                raise StoreError(
+                    f"{self.path}: {table.name}: a value that SQLite does not hold: {error}", path=self.path
+                ) from error
+
+    def _bound(self, table: Table[Any], kind: str, changes: Iterable[Change]) -> Iterable[tuple[Any, ...]]:
+        space, keys = self.namespace, len(table.key_columns)
+        if kind == "insert":
+            return [(space, *change.new) for change in changes]
+        if kind == "update":
+            return [(*change.new[keys:], space, *change.new[:keys]) for change in changes]
+        return [(space, *change.old[:keys]) for change in changes]
+
+    def _require_file(self) -> None:
+        if self.identity is not None and _identity(self.path) != self.identity:
+            raise StoreError(
+                f"{self.path}: the file was deleted or replaced while it was open; what was acknowledged before is lost with it. "
+                "Restore a backup and start the processes again",
+                path=self.path,
+                gone=True,
+            )
+
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_of_the_parent: list[sqlite3.Connection] = []
+
+
+def _keep_in_child() -> None:
+    # SQLite forbids a child even to close a connection of its parent: there it stays, unused.
+    _of_the_parent.extend(database._connection for database in list(_open_databases))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_in_child)
+
+
+def _group(change: Change) -> tuple[str, str]:
+    kind = "insert" if change.old is None else "delete" if change.new is None else "update"
+    return change.table.name, kind
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,54 @@
+"""The statements of each table, read from ``queries/<table>.sql``: blocks that begin with ``-- name: <name>``."""
+
+from __future__ import annotations
+
+import re
+import typing
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ...core.store import Range, Table
+
+SIZES = (1, 4, 16, 64, 256)
+"""How many keys one load binds: few sizes, so that the driver's cache of prepared statements serves them all."""
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def blocks(noun: str) -> dict[str, str]:
+    """The named blocks of one file."""
+    text = resources.files(__package__).joinpath("queries", f"{noun}.sql").read_text(encoding="utf-8")
+    _, *parts = _NAME.split(text)
+    return dict(zip(parts[::2], (part.strip().rstrip(";") for part in parts[1::2]), strict=True))
+
+
+class Statements:
+    """One table's statements. A row binds as ``(namespace, *row)``, for an update as ``(*rest, namespace, *key)``."""
+
+    def __init__(self, table: Table[Any]) -> None:
+        named = blocks(table.name)
+        marks = ", ".join("?" * len(table.key_columns))
+        one = f"({marks})" if len(table.key_columns) > 1 else marks
+        self.load = {size: named["load"].replace(":keys", ", ".join([one] * size)) for size in SIZES}
+        self.insert, self.update, self.delete = named["insert"], named["update"], named["delete"]
+        self._walks = {(name, back): named[f"walk_{name}{'_desc' * back}"] for name in table.indexes for back in (False, True)}
+        self._lowest = {name: _lowest(table, shape.first) for name, shape in table.shapes.items()}
+
+    def walk(self, namespace: str, range: Range[Any]) -> tuple[str, tuple[Any, ...]]:
+        """A range as a statement and its values. In SQLite's order every number and text is below the empty blob."""
+        low = self._lowest[range.index] if range.low is None else range.low
+        high = b"" if range.high is None else range.high
+        limit = -1 if range.limit is None else range.limit
+        return self._walks[range.index, range.reverse], (namespace, *range.prefix, low, high, limit)
+
+
+def _lowest(table: Table[Any], place: int) -> str | float:
+    """What no value of the column is below."""
+    kind = typing.get_type_hints(table.row)[table.columns[place]]
+    return "" if str in (kind, *typing.get_args(kind)) else float("-inf")
+
+
+@cache
+def statements(table: Table[Any]) -> Statements:
+    return Statements(table)
