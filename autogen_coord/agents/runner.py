@@ -23,7 +23,7 @@ from ..core.dispatch import Dispatcher
 from ..core.endings import Failure
 from ..core.retry import NOT_RETRIED
 from ..core.schemas import Schema
-from ..core.tables import TaskState
+from ..core.tables import CANCELLED, EXPIRED, FAILED, SUCCEEDED
 from ..errors import ClosedError, CoordError, InvalidOutputError, RejectedError, StaleClaimError, StoreError
 from ..settings import MAX_SECONDS, Settings
 from .capability import ContextPort, TaskContext
@@ -168,15 +168,15 @@ class Runner:
             return self._failed(attempt, _failure(error))
         if attempt.stop == Stop.TIMEOUT:
             return self._stopped(attempt)
-        return self._finish(attempt, TaskState.SUCCEEDED, output)
+        return self._finish(attempt, SUCCEEDED, output)
 
-    def _finish(self, attempt: Attempt, state: TaskState, output: str | None = None) -> tuple[Rule[Any, Any], Any]:
+    def _finish(self, attempt: Attempt, state: str, output: str | None = None) -> tuple[Rule[Any, Any], Any]:
         row = attempt.claimed.row
         return claims.finish, Finish(row.session or "", row.id, row.attempt, state, output)
 
     def _failed(self, attempt: Attempt, failure: Failure) -> tuple[Rule[Any, Any], Any]:
         row = attempt.claimed.row
-        return claims.finish, Finish(row.session or "", row.id, row.attempt, TaskState.FAILED, None, failure, random.random())
+        return claims.finish, Finish(row.session or "", row.id, row.attempt, FAILED, None, failure, random.random())
 
     def _stopped(self, attempt: Attempt) -> tuple[Rule[Any, Any], Any] | None:
         """What to report of an attempt that was stopped."""
@@ -186,9 +186,9 @@ class Runner:
                 text = f"attempt {row.attempt} did not end within {row.timeout:g} s"
                 return self._failed(attempt, Failure("timeout", "TimeoutError", text))
             case Stop.DEADLINE:
-                return self._finish(attempt, TaskState.EXPIRED)
+                return self._finish(attempt, EXPIRED)
             case Stop.CANCEL:
-                return self._finish(attempt, TaskState.CANCELLED)
+                return self._finish(attempt, CANCELLED)
             case Stop.LOST:
                 return None
             case _:
@@ -201,7 +201,7 @@ class Runner:
         self._halt(attempt, Stop.DEADLINE if expired else Stop.TIMEOUT)
         if expired and not attempt.reported:
             attempt.reported = True
-            self._report(*self._finish(attempt, TaskState.EXPIRED))
+            self._report(*self._finish(attempt, EXPIRED))
 
     def _halt(self, attempt: Attempt, why: Stop) -> None:
         if attempt.stop is not None and not (why == Stop.LOST and attempt.stop != Stop.LOST):
@@ -243,7 +243,7 @@ class Runner:
                 log.error("a result was refused: %s", error)
 
         try:
-            self._line.offer(rule, command).add_done_callback(answered)
+            self._line.offer(rule, command, command.reads()).add_done_callback(answered)
         except ClosedError:
             log.warning("a result came after the close; its task will run again")
 

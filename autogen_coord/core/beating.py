@@ -1,9 +1,9 @@
 """The beat: keeps this process's lease, and knows how long it may trust it.
 
-Any commit of the line renews the lease; when none came for a beat, a thread does, on a connection of its own, so that a busy loop or
-a slow batch costs no lease. The thread stops renewing when the event loop has not ticked for `loop_tick` seconds: a process whose
-loop is stuck does no work and must not keep any. Trust runs from the moment a renewal was *sent*, for ttl less a margin, on a clock
-that goes on while the machine sleeps. A process whose trust has run out stops its own work first.
+Any commit of the line renews the lease; when none came for a beat, a thread does, on a connection of its own, so that a busy
+loop or a slow batch costs no lease. The thread stops renewing when the event loop has not ticked for `loop_tick` seconds: a
+process whose loop is stuck does no work and must not keep any. Trust runs from the moment a renewal was *sent*, for ttl less a
+margin, on a clock that goes on while the machine sleeps. A process whose trust has run out stops its own work first.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Heart:
             return
         if now != self._sent_for:  # a fold that runs again is still the transaction that was sent then
             self._sent_for, self._sent = now, self._clock()
-        row = rows.get(SESSION, (session,))[0]
+        row = rows.one(SESSION, session)
         if row is not None and row.state == sessions.LIVE and sessions.is_fresh(row, now, self._policy):
             return
         if not sessions.renew(rows, session, now, self._policy):

@@ -50,7 +50,7 @@ def keep(rows: Rows, text: str | None, blob_from: int) -> tuple[str | None, str 
     if text is None or len(text) < blob_from:
         return text, None
     hash = hashlib.sha256(text.encode()).hexdigest()
-    blob = rows.get(BLOB, (hash,))[0]
+    blob = rows.one(BLOB, hash)
     rows.put(BLOB, BlobRow(hash, text, blob.refs + 1 if blob else 1))
     return None, hash
 
@@ -59,7 +59,7 @@ def fetch(rows: Rows, text: str | None, hash: str | None) -> str | None:
     """The body that `keep` put away."""
     if hash is None:
         return text
-    blob = rows.get(BLOB, (hash,))[0]
+    blob = rows.one(BLOB, hash)
     return blob.body if blob else None
 
 
@@ -67,7 +67,7 @@ def release(rows: Rows, hash: str | None) -> None:
     """One reference less; the last one takes the blob along."""
     if hash is None:
         return
-    blob = rows.get(BLOB, (hash,))[0]
+    blob = rows.one(BLOB, hash)
     if blob is None:
         return
     if blob.refs > 1:

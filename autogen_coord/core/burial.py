@@ -9,7 +9,7 @@ from . import endings, pools, queue
 from .registry import OFFLINE, is_online, retire
 from .sessions import DEAD, GONE
 from .store import Range, Rows
-from .tables import PROVIDER, QUEUE, SESSION, TASK, ProviderRow, TaskState
+from .tables import FAILED, PROVIDER, QUEUE, SESSION, TASK, ProviderRow
 
 
 class Bury(NamedTuple):
@@ -24,7 +24,7 @@ class Settle(NamedTuple):
 
 def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
     """One slice: providers offline, claims back to ready (as suspects). True when there is more."""
-    session = rows.get(SESSION, (command.session,))[0]
+    session = rows.one(SESSION, command.session)
     if session is None or session.state != DEAD:
         return False
     left = policy.slice
@@ -33,7 +33,7 @@ def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
             retire(rows, provider, OFFLINE, now)
     claims = rows.scan(Range(QUEUE, "by_session", (session.id,), limit=left))
     for found in claims:
-        row = rows.get(QUEUE, (found.id,))[0]
+        row = rows.one(QUEUE, found.id)
         if row is not None and row.session == session.id:
             endings.crash(rows, row, now, policy)
     left -= len(claims)
@@ -65,9 +65,9 @@ def empty_pools(rows: Rows, provider: ProviderRow, most: int, now: float, policy
     for place in (pool, pools.alone(pool)):
         for row in rows.scan(Range(QUEUE, "ready", (place,), limit=most - moved)):
             moved += 1
-            task = rows.get(TASK, (row.id,))[0]
+            task = rows.one(TASK, row.id)
             if task is not None and task.target is not None:
-                endings.end(rows, row, TaskState.FAILED, now, policy, error=endings.gone(provider.id).stored())
+                endings.end(rows, row, FAILED, now, policy, error=endings.gone(provider.id).stored())
             else:
                 queue.put(rows, queue.reroute(rows, row), policy)
         if moved >= most:

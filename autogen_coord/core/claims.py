@@ -16,8 +16,8 @@ from .endings import Failure
 from .events import Kind
 from .registry import online
 from .sessions import is_live, require
-from .store import Range, Rows
-from .tables import BLOB, OUTCOME, QUEUE, TASK, OutcomeRow, QueueRow, TaskRow, TaskState
+from .store import Keys, Range, Rows
+from .tables import BLOB, CANCELLED, EXPIRED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
 
 
 class Want(NamedTuple):
@@ -57,10 +57,13 @@ class Finish(NamedTuple):
     session: str
     task: str
     attempt: int
-    state: TaskState
+    state: str
     output: str | None = None
     failure: Failure | None = None
     draw: float = 0.0
+
+    def reads(self) -> tuple[Keys[QueueRow], ...]:
+        return (Keys(QUEUE, (self.task,)),)
 
 
 class Reject(NamedTuple):
@@ -69,12 +72,18 @@ class Reject(NamedTuple):
     attempt: int
     reason: str = ""
 
+    def reads(self) -> tuple[Keys[QueueRow], ...]:
+        return (Keys(QUEUE, (self.task,)),)
+
 
 class GiveBack(NamedTuple):
     """Claims that are returned unfinished: neither a failure nor a crash."""
 
     session: str
     claims: Sequence[tuple[str, int]]
+
+    def reads(self) -> tuple[Keys[QueueRow], ...]:
+        return (Keys(QUEUE, tuple(task for task, _ in self.claims)),)
 
 
 class Disown(NamedTuple):
@@ -101,7 +110,7 @@ def claim(rows: Rows, command: Claim, now: float, policy: Settings) -> Claims:
     dry: list[str] = []
     for want in command.wants:
         for row in _best(rows, want, dry):
-            current = rows.get(QUEUE, (row.id,))[0]  # one that expired before it may have taken this one along
+            current = rows.one(QUEUE, row.id)  # one that expired before it may have taken this one along
             if current is row and not _expired(rows, row, now, policy):
                 taken.append(_take(rows, row, command.session, want.provider, now, policy))
     if command.tasks:
@@ -125,7 +134,7 @@ def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[Q
     providers = dict(command.serves)
     taken: list[QueueRow] = []
     for row in rows.get(QUEUE, tuple(command.tasks)):
-        if row is None or row.state != TaskState.READY or (row.suspect and not (command.alone and not taken)):
+        if row is None or row.state != READY or (row.suspect and not (command.alone and not taken)):
             continue
         provider = providers.get(row.capability)
         pinned = pools.provider_in(row.pool)
@@ -139,18 +148,17 @@ def _expired(rows: Rows, row: QueueRow, now: float, policy: Settings) -> bool:
         row.attempt == 0 and row.expires_at is not None and row.expires_at <= now
     )
     if late:
-        endings.end(rows, row, TaskState.EXPIRED, now, policy)
+        endings.end(rows, row, EXPIRED, now, policy)
     return late
 
 
 def _take(rows: Rows, row: QueueRow, session: str, provider: str, now: float, policy: Settings) -> QueueRow:
     attempt = row.attempt + 1
-    row = row._replace(state=TaskState.RUNNING, attempt=attempt, session=session, provider=provider, started_at=now)
-    row = row._replace(due=queue.due_of(row, policy))
+    due = queue.due_while_running(now, row.timeout, row.deadline, row.cancel_at, policy)
+    row = row._replace(state=RUNNING, attempt=attempt, session=session, provider=provider, started_at=now, due=due)
     rows.put(QUEUE, row)
     data = f'{{"attempt":{attempt},"provider":"{provider}"}}'
-    events.append(rows, now, Kind.TASK_ACCEPTED, row.id, session, data)
-    events.append(rows, now, Kind.TASK_STARTED, row.id, session, data)
+    events.append(rows, now, Kind.TASK_ACCEPTED, row.id, session, data, then=Kind.TASK_STARTED)
     return row
 
 
@@ -174,7 +182,7 @@ def finish(rows: Rows, command: Finish, now: float, policy: Settings) -> Outcome
     """
     row = held(rows, command.session, command.task, command.attempt)
     if row is None:
-        outcome = rows.get(OUTCOME, (command.task,))[0]
+        outcome = rows.one(OUTCOME, command.task)
         if outcome is not None and outcome.attempt == command.attempt and outcome.session == command.session:
             return outcome
         raise stale(command.task, command.attempt)
@@ -185,8 +193,8 @@ def finish(rows: Rows, command: Finish, now: float, policy: Settings) -> Outcome
 
 def held(rows: Rows, session: str, task: str, attempt: int) -> QueueRow | None:
     """The task, if this claim of it still stands."""
-    row = rows.get(QUEUE, (task,))[0]
-    if row is None or row.state != TaskState.RUNNING or row.attempt != attempt or row.session != session:
+    row = rows.one(QUEUE, task)
+    if row is None or row.state != RUNNING or row.attempt != attempt or row.session != session:
         return None
     return row if is_live(rows, session) else None
 
@@ -206,14 +214,14 @@ def reject(rows: Rows, command: Reject, now: float, policy: Settings) -> None:
     if row is None:
         raise stale(command.task, command.attempt)
     if row.cancel_at is not None:
-        endings.end(rows, row, TaskState.CANCELLED, now, policy)
+        endings.end(rows, row, CANCELLED, now, policy)
         return
     endings.record(rows, row, "rejected", now)
     events.append(rows, now, Kind.TASK_REJECTED, row.id, command.session, events.facts(reason=command.reason[:500]))
     pause = now + policy.reject_pause
     avoid = {} if row.avoid is None else {name: until for name, until in bodies.decode(row.avoid).items() if until > now}
     avoid[row.provider or ""] = pause
-    task = rows.get(TASK, (row.id,))[0]
+    task = rows.one(TASK, row.id)
     others = [] if task is None or task.target is not None else [p for p in online(rows, row.capability) if p.id not in avoid]
     row = endings.unclaimed(row)._replace(avoid=bodies.encode(avoid))
     if not others:
@@ -237,7 +245,7 @@ def give_back(rows: Rows, command: GiveBack, now: float, policy: Settings) -> in
             continue
         back += 1
         if row.cancel_at is not None:
-            endings.end(rows, row, TaskState.CANCELLED, now, policy)
+            endings.end(rows, row, CANCELLED, now, policy)
             continue
         endings.record(rows, row, "released", now)
         queue.admit(rows, queue.reroute(rows, endings.unclaimed(row)), now, policy)

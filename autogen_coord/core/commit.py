@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from ..errors import ClosedError, CoordError, StoreError, StoreUnavailableError
 from ..settings import Settings
 from .store import Change, Keys, NotLoaded, Rows, Store, Transaction
-from .tables import EVENT, OUTCOME, QUEUE, SESSION, OutcomeRow, TaskState
+from .tables import EVENT, OUTCOME, QUEUE, READY, SESSION, OutcomeRow
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Line:
         self._room.set()
         self._closing = False
         self._stopped = False
-        self._sources: list[Callable[[], None]] = []
+        self._sources: list[Callable[[], Entry | None]] = []
         self._listeners: list[Callable[[Committed], None]] = []
         self._done = asyncio.Event()
 
@@ -101,12 +101,16 @@ class Line:
         self._wake.set()
         return future
 
+    def entry(self, rule: Rule[C, A], command: C) -> Entry:
+        """A command for a source to answer with."""
+        return Entry(rule, command, asyncio.get_running_loop().create_future(), ())
+
     def wake(self) -> None:
         """Ask the sources at once, though no command came."""
         self._wake.set()
 
-    def join(self, source: Callable[[], None]) -> None:
-        """``source`` is asked before each batch, and may `offer`: so a claim goes along with the submits it is for."""
+    def join(self, source: Callable[[], Entry | None]) -> None:
+        """``source`` is asked before each batch for a command to end it with: so a claim goes along with the submits it is for."""
         self._sources.append(source)
 
     def listen(self, listener: Callable[[Committed], None]) -> None:
@@ -125,14 +129,9 @@ class Line:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                for source in self._sources:
-                    source()
-                while self._queue:
-                    batch = self._take()
+                while batch := self._take():
                     await self._commit(batch)
                     await asyncio.sleep(0)  # who was answered may speak again before the next batch is drained
-                    for source in self._sources:
-                        source()
                 if self._closing:
                     return
         finally:
@@ -157,11 +156,10 @@ class Line:
                 batch.append(entry)
         if len(queue) < self._policy.line_commands:
             self._room.set()
+        batch += [entry for source in self._sources if (entry := source()) is not None]
         return batch
 
     async def _commit(self, batch: list[Entry]) -> None:
-        if not batch:
-            return
         try:
             answers, committed = await self._store.transact(_Fold(batch, self._policy, self._renew), _reads(batch))
         except StoreUnavailableError as error:
@@ -261,7 +259,7 @@ def committed(changes: list[Change]) -> Committed:
         if table is QUEUE:
             if new is None:
                 continue
-            if new.state == TaskState.READY:
+            if new.state == READY:
                 pools.add(new.pool)
             elif new.cancel_at is not None and (old is None or old.cancel_at is None):
                 out.cancelling.append(new.id)

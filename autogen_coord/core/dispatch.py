@@ -1,14 +1,14 @@
 """The dispatcher: claims ready tasks for the providers of this process that have free slots.
 
-It sits on the line as a source: asked before each batch, it adds one claim for the pools that are *hot*, that is, known or hoped to
-have something ready. A submit heats its own pool, so that it is claimed in the transaction that stores it. A pool goes cold when a
-claim found less than it wanted; a notice (of this process's commits, or a look after another's) heats it again.
+It sits on the line as a source: asked before each batch, it adds one claim for the pools that are *hot*, that is, known or
+hoped to have something ready. A submit heats its own pool, so that it is claimed in the transaction that stores it. A pool goes
+cold when a claim found less than it wanted; a notice (of this process's commits, or a look after another's) heats it again.
 
 Bounds hold where work enters: a handler that waits for a child gives its slot back and takes it again without asking.
 
-Suspects (tasks whose process died) run alone: when one is ready, the process holds new work back until it is empty, runs it, and
-goes on. Holding back is bounded by `suspect_patience`, doubled each time it was not enough; children that handlers here wait for are
-claimed by name all the while, or nothing would ever end.
+Suspects (tasks whose process died) run alone: when one is ready, the process holds new work back until it is empty, runs it,
+and goes on. Holding back is bounded by `suspect_patience`, doubled each time it was not enough; children that handlers here
+wait for are claimed by name all the while, or nothing would ever end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import ClosedError, CoordError, LeaseLostError
 from ..settings import Settings
 from . import claims, pools
 from .claims import Claim, Claimed, Claims, Disown, Want
-from .commit import Committed, Line
+from .commit import Committed, Entry, Line
 from .store import Range
 from .tables import QUEUE, QueueRow
 
@@ -147,18 +147,20 @@ class Dispatcher:
 
     # claims
 
-    def source(self) -> None:
-        """Add a claim to the batch that is about to go, if there is reason to."""
+    def source(self) -> Entry | None:
+        """A claim for the batch that is about to go, if there is reason for one."""
         if not self._hot and not self._awaited:
-            return
+            return None
         if self._claiming is not None or not self._accepting or self._cooling:
-            return
+            return None
         wants, by_name = self._wants()
         if not wants and not by_name:
-            return
+            return None
         command = Claim(self._session, wants, by_name, self._serving if by_name else (), self._nobody_works)
         self._claiming = {pool: self._hot[pool] for want in wants for pool in want.pools}
-        self._line.offer(claims.claim, command).add_done_callback(self._answered)
+        entry = self._line.entry(claims.claim, command)
+        entry.future.add_done_callback(self._answered)
+        return entry
 
     def _wants(self) -> tuple[list[Want], tuple[str, ...]]:
         if self._alone is not None:

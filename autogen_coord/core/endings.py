@@ -10,7 +10,22 @@ from . import bodies, events, pools, queue
 from .events import Kind
 from .retry import RetryPolicy
 from .store import Range, Rows
-from .tables import ATTEMPT, COUNTER, OUTCOME, QUEUE, TASK, AttemptRow, CounterRow, OutcomeRow, QueueRow, TaskState
+from .tables import (
+    ATTEMPT,
+    CANCELLED,
+    COUNTER,
+    EXPIRED,
+    FAILED,
+    OUTCOME,
+    QUEUE,
+    RUNNING,
+    SUCCEEDED,
+    TASK,
+    AttemptRow,
+    CounterRow,
+    OutcomeRow,
+    QueueRow,
+)
 
 ERROR_BYTES = 16_000
 """What an attempt's or outcome's error may take; longer texts are cut."""
@@ -18,10 +33,10 @@ FINISHED = "finished"
 PRUNED = "finished_pruned"
 
 _KINDS: dict[str, Kind] = {
-    TaskState.SUCCEEDED: Kind.TASK_COMPLETED,
-    TaskState.FAILED: Kind.TASK_FAILED,
-    TaskState.CANCELLED: Kind.TASK_CANCELLED,
-    TaskState.EXPIRED: Kind.TASK_EXPIRED,
+    SUCCEEDED: Kind.TASK_COMPLETED,
+    FAILED: Kind.TASK_FAILED,
+    CANCELLED: Kind.TASK_CANCELLED,
+    EXPIRED: Kind.TASK_EXPIRED,
 }
 
 
@@ -47,7 +62,7 @@ class Failure(NamedTuple):
 
 
 def end(
-    rows: Rows, row: QueueRow, state: TaskState, now: float, policy: Settings, output: str | None = None, error: str | None = None
+    rows: Rows, row: QueueRow, state: str, now: float, policy: Settings, output: str | None = None, error: str | None = None
 ) -> OutcomeRow:
     """Write a live task's outcome, once, and all that follows from it."""
     text, blob = bodies.keep(rows, output, policy.blob_from)
@@ -62,30 +77,30 @@ def end(
     events.append(rows, now, _KINDS[state], row.id, row.session, f'{{"capability":"{row.capability}","attempt":{attempt}}}')
     queue.free_lane(rows, row, now, policy)
     if row.parent is not None:
-        parent = rows.get(QUEUE, (row.parent,))[0]
+        parent = rows.one(QUEUE, row.parent)
         if parent is not None and parent.waits_for == row.id:
             rows.put(QUEUE, parent._replace(waits_for=None))
-    if row.children and state != TaskState.SUCCEEDED:
+    if row.children and state != SUCCEEDED:
         cancel_children(rows, row, now, policy)
     return outcome
 
 
 def count(rows: Rows, name: str, more: int = 1) -> None:
-    counter = rows.get(COUNTER, (name,))[0]
+    counter = rows.one(COUNTER, name)
     rows.put(COUNTER, CounterRow(name, (counter.value if counter else 0) + more))
 
 
 def cancel_children(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
     for found in rows.scan(Range(QUEUE, "by_parent", (row.id,))):
-        child = rows.get(QUEUE, (found.id,))[0]  # as it is now: a sibling's end may have promoted it
+        child = rows.one(QUEUE, found.id)  # as it is now: a sibling's end may have promoted it
         if child is not None:
             cancel(rows, child, now, policy)
 
 
 def cancel(rows: Rows, row: QueueRow, now: float, policy: Settings) -> OutcomeRow | None:
     """End a task that does not run; ask one that runs to stop, and its children with it."""
-    if row.state != TaskState.RUNNING:
-        return end(rows, row, TaskState.CANCELLED, now, policy)
+    if row.state != RUNNING:
+        return end(rows, row, CANCELLED, now, policy)
     if row.cancel_at is None:
         queue.put(rows, row._replace(cancel_at=now + policy.cancel_grace), policy)
         events.append(rows, now, Kind.TASK_CANCELLING, row.id, row.session)
@@ -98,12 +113,12 @@ def fail(rows: Rows, row: QueueRow, failure: Failure, draw: float, now: float, p
     """An attempt failed: the outcome if that ends the task, None if it will be tried again."""
     error = failure.stored()
     if row.cancel_at is not None:
-        return end(rows, row, TaskState.CANCELLED, now, policy, error=error)
+        return end(rows, row, CANCELLED, now, policy, error=error)
     row = row._replace(failures=row.failures + 1)
-    task = rows.get(TASK, (row.id,))[0]
+    task = rows.one(TASK, row.id)
     retry = RetryPolicy.of(policy, task.retry if task else None)
     if not failure.retryable or row.failures >= retry.tries:
-        return end(rows, row, TaskState.FAILED, now, policy, error=error)
+        return end(rows, row, FAILED, now, policy, error=error)
     record(rows, row, "timeout" if failure.code == "timeout" else "failed", now, error)
     wait = retry.delay(row.failures, draw) if failure.retry_after is None else failure.retry_after
     events.append(
@@ -117,16 +132,16 @@ def fail(rows: Rows, row: QueueRow, failure: Failure, draw: float, now: float, p
 def crash(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
     """The process of a running task died. Its tasks become suspects and run alone; only a crash while alone counts."""
     if row.cancel_at is not None:
-        end(rows, row, TaskState.CANCELLED, now, policy)
+        end(rows, row, CANCELLED, now, policy)
         return
     if row.deadline is not None and row.deadline <= now:
-        end(rows, row, TaskState.EXPIRED, now, policy)
+        end(rows, row, EXPIRED, now, policy)
         return
     row = row._replace(crashes=row.crashes + (1 if pools.is_alone(row.pool) else 0))
     failure = Failure("crashed", "ProcessDied", f"the process {row.session} that ran attempt {row.attempt} died")
-    task = rows.get(TASK, (row.id,))[0]
+    task = rows.one(TASK, row.id)
     if row.crashes >= policy.crash_limit or (task is not None and task.target is not None):
-        end(rows, row, TaskState.FAILED, now, policy, error=failure.stored())
+        end(rows, row, FAILED, now, policy, error=failure.stored())
         return
     record(rows, row, "crashed", now, failure.stored())
     events.append(

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     AGENT_OFFLINE = "agent.offline"
 
 
+_TEXT = {kind: kind.value for kind in Kind}
 ENDINGS = frozenset({Kind.TASK_COMPLETED, Kind.TASK_FAILED, Kind.TASK_CANCELLED, Kind.TASK_EXPIRED})
 
 
@@ -57,12 +58,16 @@ class Event:
         return cls(row.number, row.at, row.kind, row.subject, row.session, decode(row.data) if row.data else {})
 
 
-def append(rows: Rows, now: float, kind: str, subject: str, session: str | None = None, data: str | None = None) -> int:
-    """Write one event and return its number. ``data`` is a JSON object as text."""
-    counter = rows.get(COUNTER, (NUMBER,))[0]
+def append(
+    rows: Rows, now: float, kind: Kind, subject: str, session: str | None = None, data: str | None = None, then: Kind | None = None
+) -> int:
+    """Write one event and return its number. ``data`` is a JSON object as text; ``then`` a second kind, told of the same."""
+    counter = rows.one(COUNTER, NUMBER)
     number = counter.value + 1 if counter else 1
-    rows.put(COUNTER, CounterRow(NUMBER, number))
-    rows.put(EVENT, EventRow(number, now, kind, subject, session, data))
+    rows.put(EVENT, EventRow(number, now, _TEXT[kind], subject, session, data))
+    if then is not None:
+        rows.put(EVENT, EventRow(number + 1, now, _TEXT[then], subject, session, data))
+    rows.put(COUNTER, CounterRow(NUMBER, number if then is None else number + 1))
     return number
 
 

@@ -22,7 +22,7 @@ PAGE = 1_000
 
 
 class Feed:
-    """``outcomes`` and ``cancelling`` hear of tasks that are ``watched``; ``found`` hears which of the ``looks`` found something."""
+    """``outcomes`` and ``cancelling`` hear of ``watched`` tasks; ``found`` hears which of the ``looks`` found something."""
 
     def __init__(
         self,

@@ -7,16 +7,12 @@ dropped; an index that is scanned is kept up to date with the changes from then 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 from .store import Base, Change, Key, R, Range, Shape, Table
 
-
-class _Put(NamedTuple):
-    table: Table[Any]
-    key: Key
-    was_changed: bool
-    before: Any
+_Put = tuple[Table[Any], Key, bool, Any]
+"""table, key, whether it was changed before, and the changed row then"""
 
 
 class _Merge:
@@ -68,6 +64,16 @@ class Pending:
             loaded.update(zip(missing, self._base.load(table, missing), strict=True))
         return [changed[key] if key in changed else loaded[key] for key in keys]
 
+    def one(self, table: Table[R], key: Key) -> R | None:
+        """`get` of a single key."""
+        changed = self._changed.get(table.name)
+        if changed is not None and key in changed:
+            return cast("R | None", changed[key])
+        loaded = self._loaded.get(table.name)
+        if loaded is not None and key in loaded:
+            return cast("R | None", loaded[key])
+        return self.get(table, (key,))[0]
+
     def scan(self, range: Range[R]) -> list[R]:
         table, name = range.table, range.table.name
         merge = self._merges.get(name, {}).get(range.index) or self._start_merging(table, range.index)
@@ -104,19 +110,19 @@ class Pending:
         """Take back every change since ``mark``."""
         self._written = None
         while len(self._undo) > mark:
-            put = self._undo.pop()
-            name, key = put.table.name, put.key
+            table, key, was_changed, before = self._undo.pop()
+            name = table.name
             changed = self._changed[name]
             current = changed[key]
             for merge in self._merges.get(name, {}).values():
                 merge.leave(key, current)
-                if put.was_changed:
-                    merge.enter(key, put.before)
+                if was_changed:
+                    merge.enter(key, before)
                 else:
                     for keys in merge.gone.values():
                         keys.discard(key)
-            if put.was_changed:
-                changed[key] = put.before
+            if was_changed:
+                changed[key] = before
             else:
                 del changed[key]
 
@@ -143,7 +149,7 @@ class Pending:
             self._tables[name] = table
         was_changed = key in changed
         before = changed[key] if was_changed else None
-        self._undo.append(_Put(table, key, was_changed, before))
+        self._undo.append((table, key, was_changed, before))
         changed[key] = row
         merges = self._merges.get(name)
         if merges:

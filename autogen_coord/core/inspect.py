@@ -16,12 +16,16 @@ from .store import Keys, Range, Store
 from .tables import (
     ATTEMPT,
     BLOB,
+    DELAYED,
     LIVE,
     OUTCOME,
+    PARKED,
     PROVIDER,
     QUEUE,
+    RUNNING,
     SESSION,
     TASK,
+    WAITING,
     AttemptRow,
     OutcomeRow,
     ProviderRow,
@@ -129,7 +133,7 @@ def _history(row: QueueRow | None, outcome: OutcomeRow | None, attempts: Sequenc
         AttemptInfo(a.number, a.provider, a.session, a.started_at, a.ended_at, a.end, bodies.decode(a.error) if a.error else None)
         for a in attempts
     ]
-    if row is not None and row.state == TaskState.RUNNING:
+    if row is not None and row.state == RUNNING:
         history.append(AttemptInfo(row.attempt, row.provider, row.session, row.started_at, None, "running", None))
     if outcome is not None and outcome.attempt and outcome.started_at is not None:
         error = bodies.decode(outcome.error) if outcome.error else None
@@ -144,18 +148,18 @@ def _history(row: QueueRow | None, outcome: OutcomeRow | None, attempts: Sequenc
 async def reason(store: Store, policy: Settings, task: TaskRow, row: QueueRow) -> str:
     """Why a live task is not done: the sentence that `tasks show` prints."""
     now = await store.now()
-    if row.state == TaskState.RUNNING:
+    if row.state == RUNNING:
         asked = "; asked to stop" if row.cancel_at is not None else ""
         child = f"; its handler waits for child {row.waits_for}" if row.waits_for is not None else ""
         return f"running for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session}){child}{asked}"
-    if row.state == TaskState.DELAYED:
+    if row.state == DELAYED:
         what = (
             f"attempt {row.attempt} failed; next try" if row.failures else "given back; next try" if row.attempt else "not before"
         )
         return f"delayed: {what} in {max(0.0, row.ready_at - now):.1f} s"
-    if row.state == TaskState.WAITING:
+    if row.state == WAITING:
         return await _lane_reason(store, row)
-    if row.state == TaskState.PARKED:
+    if row.state == PARKED:
         return "parked: its run waits for something long"
     return await _ready_reason(store, policy, task, row)
 

@@ -14,7 +14,7 @@ from ..errors import (
 )
 from . import bodies
 from .store import Keys, Store
-from .tables import BLOB, OutcomeRow, TaskState
+from .tables import BLOB, CANCELLED, EXPIRED, SUCCEEDED, OutcomeRow
 
 
 async def output_of(outcome: OutcomeRow, store: Store) -> str:
@@ -30,11 +30,11 @@ async def output_of(outcome: OutcomeRow, store: Store) -> str:
 def error_of(outcome: OutcomeRow) -> TaskError | NoProviderError | None:
     """The error that a caller raises; None when the task succeeded."""
     id = outcome.id
-    if outcome.state == TaskState.SUCCEEDED:
+    if outcome.state == SUCCEEDED:
         return None
-    if outcome.state == TaskState.CANCELLED:
+    if outcome.state == CANCELLED:
         return TaskCancelledError(f"task {id} of {outcome.capability} was cancelled", task_id=id)
-    if outcome.state == TaskState.EXPIRED:
+    if outcome.state == EXPIRED:
         when = "while it ran" if outcome.started_at is not None else "before anybody began it"
         return TaskExpiredError(f"task {id} of {outcome.capability} passed its deadline or ttl {when}", task_id=id)
     facts: dict[str, Any] = bodies.decode(outcome.error) if outcome.error else {}

@@ -78,7 +78,7 @@ def forget(rows: Rows, outcome: OutcomeRow) -> None:
     """Drop a finished task: request, outcome, attempts, and its share of blobs."""
     rows.drop(OUTCOME, outcome)
     bodies.release(rows, outcome.output_blob)
-    task = rows.get(TASK, (outcome.id,))[0]
+    task = rows.one(TASK, outcome.id)
     if task is not None:
         bodies.release(rows, task.input_blob)
         rows.drop(TASK, task)

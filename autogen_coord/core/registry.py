@@ -75,7 +75,7 @@ def announce(rows: Rows, command: Announce, now: float, policy: Settings) -> Non
             )
         rows.put(CAPABILITY, capability._replace(announced_at=now))
     for provider in command.providers:
-        before = rows.get(PROVIDER, (provider.id,))[0]
+        before = rows.one(PROVIDER, provider.id)
         rows.put(PROVIDER, provider._replace(registered_at=before.registered_at if before else now))
         if before is None or before.status != ONLINE:
             events.append(rows, now, Kind.AGENT_ONLINE, provider.id, provider.session, events.facts(capability=provider.capability))
@@ -107,13 +107,13 @@ def online(rows: Rows, label: str) -> list[ProviderRow]:
 
 def is_online(rows: Rows, provider: str) -> bool:
     """Whether this provider may be given work."""
-    row = rows.get(PROVIDER, (provider,))[0]
+    row = rows.one(PROVIDER, provider)
     return row is not None and row.status == ONLINE and is_live(rows, row.session)
 
 
 def require_known(rows: Rows, label: str) -> CapabilityRow:
     """Raises: NoProviderError with near names, for a capability that nobody ever announced here."""
-    row = rows.get(CAPABILITY, (split_label(label),))[0]
+    row = rows.one(CAPABILITY, split_label(label))
     if row is None:
         raise unknown(label, [label_of(row.name, row.version) for row in rows.scan(Range(CAPABILITY, "key"))])
     return row

@@ -41,7 +41,7 @@ class CloseSession(NamedTuple):
 
 def open_session(rows: Rows, command: OpenSession, now: float, policy: Settings) -> SessionRow:
     """A new session, live from now for one ttl."""
-    known = rows.get(SESSION, (command.id,))[0]
+    known = rows.one(SESSION, command.id)
     if known is not None:
         return known
     ttl = policy.session_ttl
@@ -53,7 +53,7 @@ def open_session(rows: Rows, command: OpenSession, now: float, policy: Settings)
 
 def renew(rows: Rows, id: str, now: float, policy: Settings) -> bool:
     """Prolong a lease; False when the session no longer lives. A late renewal is fine while nobody declared it dead."""
-    row = rows.get(SESSION, (id,))[0]
+    row = rows.one(SESSION, id)
     if row is None or row.state != LIVE:
         return False
     late = now > row.lease_until - policy.trust_margin
@@ -80,7 +80,7 @@ def is_live(rows: Rows, id: str | None) -> bool:
     """Whether what hangs on this session still counts."""
     if id is None:
         return False
-    row = rows.get(SESSION, (id,))[0]
+    row = rows.one(SESSION, id)
     return row is not None and row.state == LIVE
 
 
@@ -107,7 +107,7 @@ def declare_dead(rows: Rows, command: Declare, now: float, policy: Settings) -> 
 
 def close_session(rows: Rows, command: CloseSession, now: float, policy: Settings) -> bool:
     """Goodbye: what it held was given back before. False when it had been declared dead meanwhile."""
-    row = rows.get(SESSION, (command.id,))[0]
+    row = rows.one(SESSION, command.id)
     if row is None or row.state != LIVE:
         return False
     rows.put(SESSION, row._replace(state=CLOSED, lease_until=now))

@@ -11,7 +11,7 @@ from .events import Kind
 from .registry import is_online, online, pool_for, require_known
 from .sessions import is_live
 from .store import Range, Rows
-from .tables import DEAD_LETTERS, OUTCOME, QUEUE, TASK, OutcomeRow, QueueRow, TaskKind, TaskRow, TaskState
+from .tables import DEAD_LETTERS, DELAYED, OUTCOME, QUEUE, READY, RUNNING, SUCCEEDED, TASK, OutcomeRow, QueueRow, TaskKind, TaskRow
 
 
 class Submit(NamedTuple):
@@ -21,7 +21,7 @@ class Submit(NamedTuple):
     capability: str
     input: str
     input_hash: str = ""
-    kind: str = TaskKind.CALL
+    kind: str = TaskKind.CALL.value
     key: str | None = None
     retry_failed: bool = False
     priority: float = 5.0
@@ -79,7 +79,7 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
 
     Raises: NoProviderError (never announced), DuplicateTaskError, StaleClaimError (the parent's claim is over), NotFoundError.
     """
-    known = rows.get(TASK, (command.id,))[0]
+    known = rows.one(TASK, command.id)
     if known is not None:  # the same command once more, after a commit whose answer was lost
         return _found(rows, known.id)
     parent = None if command.parent is None else _require_parent(rows, command.parent, command.parent_attempt)
@@ -124,8 +124,9 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
     pool = command.capability
     if command.target is not None or command.sticky is not None:
         pool = pool_for(rows, command.capability, command.target, command.sticky)
+    state = READY if lane is None and start <= now else DELAYED
     row = QueueRow(
-        command.id, seq, command.capability, TaskState.DELAYED, pool, queue.rank_of(start, command.priority, policy),
+        command.id, seq, command.capability, state, pool, queue.rank_of(start, command.priority, policy),
         lane, None if lane is None else queue.LATER, command.priority, start, 0, 0, 0, 0, None, None, None, deadline, expires_at,
         timeout, None, None, command.parent, None, 0, None, None,
     )  # fmt: skip
@@ -138,8 +139,8 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
 
 
 def _require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
-    row = rows.get(QUEUE, (parent,))[0]
-    if row is None or row.state != TaskState.RUNNING or row.attempt != attempt or not is_live(rows, row.session):
+    row = rows.one(QUEUE, parent)
+    if row is None or row.state != RUNNING or row.attempt != attempt or not is_live(rows, row.session):
         raise StaleClaimError(
             f"task {parent} attempt {attempt} no longer runs: its handler must stop", task_id=parent, attempt=attempt
         )
@@ -153,7 +154,7 @@ def _earlier(rows: Rows, command: Submit) -> Submitted | None:
         if same:
             found = _found(rows, same[0].id)
             # of an earlier attempt's children those that succeeded or still run are taken; one that failed is made anew
-            if found.outcome is None or found.outcome.state == TaskState.SUCCEEDED:
+            if found.outcome is None or found.outcome.state == SUCCEEDED:
                 return found
         return None
     if command.key is None:
@@ -167,14 +168,14 @@ def _earlier(rows: Rows, command: Submit) -> Submitted | None:
                 key=command.key,
             )
         found = _found(rows, task.id)
-        if command.retry_failed and found.outcome is not None and found.outcome.state != TaskState.SUCCEEDED:
+        if command.retry_failed and found.outcome is not None and found.outcome.state != SUCCEEDED:
             return None
         return found
     return None
 
 
 def _found(rows: Rows, id: str) -> Submitted:
-    outcome = rows.get(OUTCOME, (id,))[0]
+    outcome = rows.one(OUTCOME, id)
     if outcome is not None and outcome.output_blob is not None:
         outcome = outcome._replace(output=bodies.fetch(rows, outcome.output, outcome.output_blob))
     return Submitted(id, False, outcome)
@@ -207,7 +208,7 @@ def cancel(rows: Rows, command: Cancel, now: float, policy: Settings) -> bool:
 
     Raises: NotFoundError.
     """
-    row = rows.get(QUEUE, (command.task,))[0]
+    row = rows.one(QUEUE, command.task)
     if row is not None:
         endings.cancel(rows, row, now, policy)
         return True
@@ -220,10 +221,10 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
 
     Raises: NotFoundError, InvalidInputError when the task is no dead letter.
     """
-    if rows.get(TASK, (command.id,))[0] is not None:
+    if rows.one(TASK, command.id) is not None:
         return _found(rows, command.id)
     task = require_task(rows, command.task)
-    outcome = rows.get(OUTCOME, (task.id,))[0]
+    outcome = rows.one(OUTCOME, task.id)
     if outcome is None or outcome.state not in DEAD_LETTERS:
         state = "live" if outcome is None else outcome.state
         raise InvalidInputError(f"task {task.id} is {state}: only failed and expired tasks are requeued", task_id=task.id)
@@ -237,7 +238,7 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
         task.timeout, task.retry, task.sender, task.recipient, task.correlation, task.causation, task.trace,
     )  # fmt: skip
     _create(rows, again, None, now, policy)
-    made = rows.get(TASK, (command.id,))[0]
+    made = rows.one(TASK, command.id)
     assert made is not None
     rows.put(TASK, made._replace(requeued_from=task.id))
     return Submitted(command.id, True)
@@ -245,7 +246,7 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
 
 def require_task(rows: Rows, id: str) -> TaskRow:
     """Raises: NotFoundError."""
-    task = rows.get(TASK, (id,))[0]
+    task = rows.one(TASK, id)
     if task is None:
         raise NotFoundError(f"no task {id!r} in this namespace: it was never submitted, or was pruned", task_id=id)
     return task

@@ -10,7 +10,7 @@ from ..settings import Settings
 from . import endings, pools, queue
 from .endings import Failure
 from .store import Range, Rows
-from .tables import QUEUE, TASK, QueueRow, TaskState
+from .tables import CANCELLED, DELAYED, EXPIRED, FAILED, QUEUE, RUNNING, TASK, QueueRow
 
 
 class Turn(NamedTuple):
@@ -23,35 +23,35 @@ def turn(rows: Rows, command: Turn, now: float, policy: Settings) -> bool:
     """Do one slice of what is due; True when there is more."""
     due = rows.scan(Range(QUEUE, "by_due", (), high=math.nextafter(now, math.inf), limit=policy.slice))
     for found in due:
-        row = rows.get(QUEUE, (found.id,))[0]  # an earlier one may have ended it (a parent its children)
+        row = rows.one(QUEUE, found.id)  # an earlier one may have ended it (a parent its children)
         if row is not None and row.due is not None and row.due <= now:
             _turn_one(rows, row, command.draw, now, policy)
     return len(due) == policy.slice
 
 
 def _turn_one(rows: Rows, row: QueueRow, draw: float, now: float, policy: Settings) -> None:
-    if row.state == TaskState.RUNNING:
+    if row.state == RUNNING:
         _turn_running(rows, row, draw, now, policy)
     elif row.deadline is not None and row.deadline <= now:
-        endings.end(rows, row, TaskState.EXPIRED, now, policy)
+        endings.end(rows, row, EXPIRED, now, policy)
     elif row.expires_at is not None and row.attempt == 0 and row.expires_at <= now:
-        endings.end(rows, row, TaskState.EXPIRED, now, policy)
+        endings.end(rows, row, EXPIRED, now, policy)
     elif queue.is_stranded(rows, row := queue.reroute(rows, row)):
         target = pools.provider_in(row.pool) or ""
-        endings.end(rows, row, TaskState.FAILED, now, policy, error=endings.gone(target).stored())
-    elif row.state == TaskState.DELAYED:
+        endings.end(rows, row, FAILED, now, policy, error=endings.gone(target).stored())
+    elif row.state == DELAYED:
         queue.admit(rows, row, now, policy)
     else:  # ready, kept from a provider that rejected it: the pause is over
-        task = rows.get(TASK, (row.id,))[0]
+        task = rows.one(TASK, row.id)
         pool = row.capability if task is None or task.sticky is None else row.pool
         queue.put(rows, row._replace(pool=pools.alone(pool) if row.suspect else pool, avoid=None), policy)
 
 
 def _turn_running(rows: Rows, row: QueueRow, draw: float, now: float, policy: Settings) -> None:
     if row.cancel_at is not None and row.cancel_at <= now:
-        endings.end(rows, row, TaskState.CANCELLED, now, policy)
+        endings.end(rows, row, CANCELLED, now, policy)
     elif row.deadline is not None and row.deadline + policy.cancel_grace <= now:
-        endings.end(rows, row, TaskState.EXPIRED, now, policy)
+        endings.end(rows, row, EXPIRED, now, policy)
     else:
         failure = Failure("timeout", "TimeoutError", f"attempt {row.attempt} did not end within {row.timeout:g} s")
         endings.fail(rows, row, failure, random.Random(f"{draw}{row.id}").random(), now, policy)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from autogen_coord.core.store import Keys, Range
+from autogen_coord.core.store import Keys, Range, Rows
 from autogen_coord.core.tables import COUNTER, EVENT, CounterRow
 from autogen_coord.errors import ConfigError, SchemaVersionError, StoreError, StoreUnavailableError
 from autogen_coord.settings import Settings
@@ -115,6 +115,14 @@ async def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     await opened_and_closed(path)
     assert sql(path, "SELECT version FROM schema_version") == [(schema.SCHEMA,)]
+
+
+async def test_many_may_open_a_new_file_at_once(path: Path) -> None:
+    stores = await asyncio.gather(*(SqliteStore.open(path, "default", Settings()) for _ in range(8)))
+    assert sorted(await asyncio.gather(*(store.transact(count) for store in stores))) == list(range(1, 9))
+    assert sql(path, "SELECT count(*) FROM schema_version") == [(1,)]
+    for store in stores:
+        await store.close()
 
 
 @pytest.fixture
@@ -322,6 +330,31 @@ async def test_a_value_that_sqlite_does_not_hold_spoils_nothing(store: SqliteSto
         with pytest.raises(StoreError, match="does not hold"):
             await store.transact(fold)
     assert await store.transact(count) == 1
+
+
+async def test_a_driver_error_reaches_the_fold_as_ours_and_spoils_nothing(store: SqliteStore) -> None:
+    await store.transact(count)
+    connection = store._writer._connection
+
+    def fold(rows: Rows, now: float) -> None:
+        rows.put(EVENT, event(1))
+        connection.set_progress_handler(lambda: 1, 1)
+        try:
+            rows.get(COUNTER, ["n"])
+        finally:
+            connection.set_progress_handler(None, 0)
+
+    def catching(rows: Rows, now: float) -> None:
+        with pytest.raises(StoreError, match="interrupted"):
+            fold(rows, now)
+        connection.execute("ROLLBACK")  # what SQLite does by itself after the worse of its errors
+
+    with pytest.raises(StoreError, match="interrupted"):
+        await store.transact(fold)
+    with pytest.raises(StoreError, match="ended inside its fold"):
+        await store.transact(catching)
+    assert await store.read(Range(EVENT, "key")) == [[]]
+    assert await store.transact(count) == 2
 
 
 async def test_a_damaged_file_is_called_damaged(path: Path) -> None:

@@ -75,6 +75,9 @@ def test_a_limited_scan_asks_for_as_many_more_as_are_hidden() -> None:
     pending.put(QUEUE, get(pending, "a")._replace(state="running"))
     assert ids(pending.scan(READY._replace(limit=1))) == "b"
     assert [range.limit for range in base.walks] == [1, 2]
+    pending.undo(0)
+    assert ids(pending.scan(READY._replace(limit=1))) == "a"
+    assert base.walks[-1].limit == 1
 
 
 def test_a_row_that_moves_between_prefixes_stands_in_one_only() -> None:

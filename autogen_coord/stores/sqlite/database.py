@@ -106,6 +106,9 @@ class Database:
             for table, keys in prefetch:
                 pending.get(table, keys)
             answer = fold(pending, clock())
+            if not self._connection.in_transaction:
+                # After some errors SQLite rolls back by itself; what is written now would commit row by row.
+                raise StoreError(f"{self.path}: the transaction ended inside its fold; nothing was written", path=self.path)
             self._write(pending.changes())
             return answer
 
@@ -153,11 +156,14 @@ class Database:
 
     # inside
 
-    def _select(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
-        try:
-            return self._connection.execute(sql, values)
-        except UNHELD as error:
-            raise StoreError(f"{self.path}: a value that SQLite does not hold: {error}", path=self.path) from error
+    def _select(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        # Wrapped here already, not only around the transaction: a fold must see a `StoreError`, which it does not take for a
+        # command's refusal.
+        with driver_errors(self.path):
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except UNHELD as error:
+                raise StoreError(f"{self.path}: a value that SQLite does not hold: {error}", path=self.path) from error
 
     def _prepare(self, clock: Clock | None) -> Clock:
         version = schema.found(self._connection, self.path)
