@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from .agents.capability import Capability, TaskContext
+from .agents.capability import Capability, TaskContext, check_limit
 from .agents.runner import Provider, Runner, Stop
 from .core import bodies, burial, claims, inspect, registry, tasks
 from .core.burial import Settle
@@ -18,7 +18,7 @@ from .core.ids import new_id
 from .core.outcomes import error_of, output_of
 from .core.process import Process
 from .core.registry import Announce, Withdraw
-from .core.requests import Options, build
+from .core.requests import Options, build, checked_name, checked_seconds
 from .core.schemas import checker, jsonable
 from .core.store import Keys, Range
 from .core.tables import CAPABILITY, COUNTER, EVENT, OUTCOME, PROVIDER, TASK, CapabilityRow, OutcomeRow, ProviderRow
@@ -31,6 +31,7 @@ from .errors import (
     CoordError,
     EventsPrunedError,
     InvalidInputError,
+    LeaseLostError,
     NoProviderError,
     NotFoundError,
 )
@@ -58,7 +59,7 @@ class TaskHandle(Generic[Out]):
     async def result(self, timeout: float | None = None) -> Out:
         """Wait for the task and return its value. ``timeout`` (seconds) ends only the wait.
 
-        Raises: TaskError's children; NoProviderError; CallTimeoutError; ClosedError.
+        Raises: TaskError's children; NoProviderError; CallTimeoutError; ClosedError; NotFoundError (never submitted, or pruned).
         """
         return await self._coord._result(self.id, self._decode, timeout)
 
@@ -106,7 +107,7 @@ class Coordination:
         self._process: Process | None = None
         self._runner: Runner | None = None
         self._providers: dict[str, _Local] = {}
-        self._minding: asyncio.Task[None] | None = None
+        self._closing = False
         self._checkers: dict[str, tuple[str, Callable[[str, str], None]]] = {}
 
     @classmethod
@@ -135,12 +136,11 @@ class Coordination:
         hooks.distrusted = lambda: self._running.stop_all(Stop.DISTRUST)
         hooks.announce = self._announce_all
         try:
-            await process.start()
+            await process.start(lambda: self._mind_calls(process))
         except BaseException:
             await store.close()
             raise
         self._process = process
-        self._minding = asyncio.create_task(self._mind_calls(), name="autogen-coord calls")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -149,27 +149,29 @@ class Coordination:
     async def close(self, drain: float | None = None) -> None:
         """Stop: claim nothing more, let what runs end (for ``drain`` seconds), cancel the rest, give it back, say goodbye."""
         process = self._process
-        if process is None:
+        if process is None or self._closing:
             return
-        self._process = None
+        self._closing = True
+        left = False
         try:
-            process.dispatcher.stop()
+            process.dispatcher.drain()
+            await process.dispatcher.settled()
             if not await self._running.idle(self.settings.drain if drain is None else drain):
                 self._running.stop_all(Stop.CLOSE)
                 await self._running.idle(self.settings.cancel_grace)
+            process.dispatcher.stop()
+            await process.dispatcher.settled()
             await self._leave(process)
+            left = True
         except CoordError as failed:
             log.warning("closing: %s; what is left returns with the lease", failed.code)
         finally:
-            if self._minding is not None:
-                self._minding.cancel()
-            await process.stop()
+            await process.stop(goodbye=left)
             await process.store.close()
+            self._process = None
 
     async def _leave(self, process: Process) -> None:
-        left = self._running.left()
-        if left:
-            await process.line.put(claims.give_back, claims.GiveBack(process.session, left))
+        await process.line.put(claims.disown, claims.Disown(process.session, ()))
         ids = tuple(local.id for local in self._providers.values())
         if ids:
             await process.line.put(registry.withdraw, Withdraw(process.session, ids))
@@ -178,8 +180,16 @@ class Coordination:
 
     @property
     def _open(self) -> Process:
-        if self._process is None:
+        if self._process is None or self._closing:
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`")
+        self._process.check()
+        return self._process
+
+    @property
+    def _inner(self) -> Process:
+        """For handlers: they may finish their work while the coordination closes."""
+        if self._process is None:
+            raise ClosedError("the coordination was closed")
         self._process.check()
         return self._process
 
@@ -208,12 +218,14 @@ class Coordination:
             raise InvalidInputError(f"provide() wants a function decorated with @capability, not {capability!r:.100}")
         if capability.label in self._providers:
             raise ConfigError(f"this process provides {capability.label!r} already; raise its max_concurrency instead")
-        limit = max_concurrency or capability.max_concurrency or self.settings.max_concurrency
+        limit = check_limit(max_concurrency, "provide()") or capability.max_concurrency or self.settings.max_concurrency
         local = _Local(capability, limit, tuple(labels))
         capability.form  # noqa: B018 - unusable annotations are refused here, by name
         self._providers[capability.label] = local
         try:
             await self._announce(process, [local])
+        except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
+            await process.reborn()
         except BaseException:
             del self._providers[capability.label]
             raise
@@ -270,7 +282,7 @@ class Coordination:
         DuplicateTaskError; StoreError.
         """
         process = self._open
-        command, decode = await self._request(capability, input, returns, options)
+        command, decode = await self._request(process, capability, input, returns, options)
         await process.line.room()
         return await self._wait(process, self._post(process, command), decode, owned=command.key is None)
 
@@ -286,7 +298,7 @@ class Coordination:
         Raises: NoProviderError (never announced), InvalidInputError, PayloadTooLargeError, DuplicateTaskError, StoreError.
         """
         process = self._open
-        command, decode = await self._request(capability, input, returns, options)
+        command, decode = await self._request(process, capability, input, returns, options)
         await process.line.room()
         answer = await self._offer(process, command)
         return TaskHandle(self, answer.id, decode)
@@ -313,7 +325,7 @@ class Coordination:
         for input, key in zip(inputs, key_list, strict=True):
             each = options.copy()
             each["key"] = key
-            requests.append(await self._request(capability, input, None, each))
+            requests.append(await self._request(process, capability, input, None, each))
         futures = []
         for command, _ in requests:
             await process.line.room()
@@ -339,7 +351,7 @@ class Coordination:
         for name in ("key", "provider", "sticky", "lane"):
             if options.get(name) is not None:
                 raise InvalidInputError(f"{name}= has no meaning in a broadcast")
-        command, decode = await self._request(capability, input, None, options)
+        command, decode = await self._request(process, capability, input, None, options)
         (there,) = await process.store.read(Range(PROVIDER, "by_capability", (command.capability, registry.ONLINE)))
         ids = tuple(new_id() for _ in range(min(len(there) + 64, BROADCAST_MOST)))
         template = command._replace(correlation=command.id)
@@ -355,8 +367,9 @@ class Coordination:
 
         return list(await asyncio.gather(*(one(provider, id) for provider, id in sent.tasks)))
 
-    async def _request(self, capability: Any, input: Any, returns: Any, options: Options) -> tuple[Submit, Callable[[str], Any]]:
-        process = self._open
+    async def _request(
+        self, process: Process, capability: Any, input: Any, returns: Any, options: Options
+    ) -> tuple[Submit, Callable[[str], Any]]:
         if isinstance(capability, Capability):
             form = capability.form
             return build(
@@ -370,6 +383,7 @@ class Coordination:
         return build(capability, text, self.settings, options, sender=process.session), decode
 
     async def _check_by_name(self, process: Process, label: str, text: str) -> None:
+        checked_name(label, "capability")
         (rows,) = await process.store.read(Keys(CAPABILITY, (registry.split_label(label),)))
         row: CapabilityRow | None = rows[0]
         if row is None:
@@ -399,20 +413,22 @@ class Coordination:
                 if answer.outcome is not None:
                     process.waits.resolve([answer.outcome])
                 else:
-                    self._look(process, answer.id)
+                    self._look(process, wait)
 
         self._offer(process, command).add_done_callback(stored)
         return wait
 
-    def _look(self, process: Process, id: str) -> None:
+    def _look(self, process: Process, wait: Wait) -> None:
         """The task was there before we waited for it: it may have ended in between."""
 
         async def look() -> None:
-            (rows,) = await process.store.read(Keys(OUTCOME, (id,)))
-            process.waits.resolve([row for row in rows if row is not None])
+            try:
+                (rows,) = await process.store.read(Keys(OUTCOME, (wait.task,)))
+                process.waits.resolve([row for row in rows if row is not None])
+            except CoordError as error:
+                process.waits.fail(wait, error)
 
-        if process._group is not None:
-            process._group.create_task(look())
+        process.spawn(look())
 
     async def _wait(self, process: Process, wait: Wait, decode: Callable[[str], Any], owned: bool) -> Any:
         try:
@@ -438,11 +454,14 @@ class Coordination:
 
     async def _result(self, id: str, decode: Callable[[str], Out], timeout: float | None) -> Out:
         process = self._open
+        checked_seconds(timeout, "timeout")
         wait = process.waits.add(id)
         try:
-            (rows,) = await process.store.read(Keys(OUTCOME, (id,)))
+            rows, known = await process.store.read(Keys(OUTCOME, (id,)), Keys(TASK, (id,)))
             if rows[0] is not None:
                 return await self._value(process, rows[0], decode)  # type: ignore[no-any-return]
+            if known[0] is None:
+                raise inspect.not_found(process.store, id)
             async with asyncio.timeout(timeout):
                 outcome = await wait.future
         except TimeoutError:
@@ -454,8 +473,8 @@ class Coordination:
     # children and progress: the port of TaskContext
 
     async def call_child(self, context: TaskContext, capability: Any, input: Any, returns: Any, options: Options) -> Any:
-        process = self._open
-        command, decode = await self._request(capability, input, returns, options)
+        process = self._inner
+        command, decode = await self._request(process, capability, input, returns, options)
         digest = bodies.digest(command.input)
         command = command._replace(
             input_hash=digest,
@@ -464,7 +483,7 @@ class Coordination:
             step_key=f"{command.capability}:{digest}:{context.ordinal(command.capability, digest)}",
         )
         wait = self._post(process, command)
-        process.dispatcher.waits(context.task_id, command.id)
+        process.dispatcher.waits(context.task_id, wait)
         try:
             return await self._wait(process, wait, decode, owned=False)
         except asyncio.CancelledError:
@@ -472,11 +491,11 @@ class Coordination:
                 self._cancel_later(process, wait.task)
             raise
         finally:
-            process.dispatcher.goes_on(context.task_id, command.id)
+            process.dispatcher.goes_on(context.task_id, wait)
 
     async def report_progress(self, context: TaskContext, data: str) -> None:
         command = claims.Progress(context.session, context.task_id, context.attempt, data)
-        await self._open.line.put(claims.progress, command)
+        await self._inner.line.put(claims.progress, command)
 
     # seeing and steering
 
@@ -536,14 +555,11 @@ class Coordination:
         finally:
             process.listeners -= 1
 
-    async def _mind_calls(self) -> None:
+    async def _mind_calls(self, process: Process) -> None:
         """End calls whose capability has had no live provider for too long."""
         patience = self.settings.no_provider_wait
-        while self._process is not None:
+        while True:
             await asyncio.sleep(max(0.05, min(1.0, patience / 4)))
-            process = self._process
-            if process is None:
-                return
             try:
                 await self._end_hopeless(process, asyncio.get_running_loop().time() - patience)
             except CoordError as error:

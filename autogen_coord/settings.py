@@ -90,6 +90,23 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"settings: {_first(error)}; `autogen-coord doctor` lists all settings") from error
 
+    @classmethod
+    def origins(cls, **given: Any) -> dict[str, str]:
+        """Where `load` takes each setting from: ``argument``, ``environment``, ``file`` or ``default``.
+
+        Raises: ConfigError for a settings file that cannot be read.
+        """
+        origins = dict.fromkeys(cls.model_fields, "default")
+        origins |= dict.fromkeys(_from_file(), "file")
+        origins |= dict.fromkeys(_from_environment(), "environment")
+        return origins | {name: "argument" for name, value in given.items() if value is not None}
+
+    @classmethod
+    def unknown_variables(cls) -> list[str]:
+        """Variables of the environment that look like settings and are none: misspelt ones, which would be passed over silently."""
+        known = {f"{PREFIX}{name.upper()}" for name in (*cls.model_fields, "config")}
+        return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
 
 def _first(error: ValidationError) -> str:
     one = error.errors(include_url=False, include_input=False)[0]

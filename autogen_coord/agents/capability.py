@@ -100,6 +100,15 @@ class _TaskLog(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
+def check_limit(limit: object, where: str) -> int | None:
+    """A bound of how many run at once. Raises: InvalidInputError."""
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 100_000:
+        raise InvalidInputError(f"{where}: max_concurrency={limit!r}: a whole number from 1 to 100,000")
+    return limit
+
+
 class Capability(Generic[In, Out]):
     """A function with a name, a version and schemas: what `@capability` makes of it. It can still be called directly."""
 
@@ -115,9 +124,7 @@ class Capability(Generic[In, Out]):
         registry.check_name(self.name, version)
         self.label = registry.label_of(self.name, version)
         self.description = description if description is not None else inspect.getdoc(function) or ""
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 100_000):
-            raise InvalidInputError(f"{where}: max_concurrency={limit!r}: a whole number from 1 to 100,000")
-        self.max_concurrency = limit
+        self.max_concurrency = check_limit(limit, where)
         self._where = where
         self._resolved: _Form | None = None
         self.__name__ = function.__name__

@@ -53,6 +53,7 @@ class Heart:
         self._renewed = 0.0
         self._ticked = clock()
         self._trusted = True
+        self._pause = min(policy.beat / 4, policy.trust_margin / 2 or policy.beat / 4)
         self.late_beats = 0
         """How often the thread found itself past half of a lease."""
 
@@ -98,8 +99,7 @@ class Heart:
 
     def _run(self) -> None:
         policy = self._policy
-        pause = min(policy.beat / 4, policy.trust_margin / 2 or policy.beat / 4)
-        while not self._stop.wait(pause):
+        while not self._stop.wait(self._pause):
             try:
                 self._loop.call_soon_threadsafe(self._tick)
             except RuntimeError:  # the loop was closed without us
@@ -107,9 +107,6 @@ class Heart:
             now = self._clock()
             if now - self._renewed >= policy.beat * 0.75 and now - self._ticked < policy.loop_tick:
                 self._beat(now)
-            if self._trusted and not self.trusted:
-                self._trusted = False
-                self._call(self._on_distrust)
 
     def _beat(self, sent: float) -> None:
         session = self._session
@@ -142,6 +139,14 @@ class Heart:
             log.debug("the loop is closed: nobody to tell")
 
     # in the loop
+
+    async def watch(self) -> None:
+        """Notice when trust runs out. Not the thread's work: that may stand before a frozen store."""
+        while True:
+            await asyncio.sleep(self._pause)
+            if self._trusted and not self.trusted and self._session is not None:
+                self._trusted = False
+                self._on_distrust()
 
     def _tick(self) -> None:
         self._ticked = self._clock()

@@ -69,7 +69,7 @@ def empty_pools(rows: Rows, provider: ProviderRow, most: int, now: float, policy
             if task is not None and task.target is not None:
                 endings.end(rows, row, FAILED, now, policy, error=endings.gone(provider.id).stored())
             else:
-                queue.put(rows, queue.reroute(rows, row), policy)
+                queue.put(rows, queue.reroute(rows, row, now, policy), policy)
         if moved >= most:
             break
     return moved

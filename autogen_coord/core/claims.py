@@ -14,10 +14,10 @@ from ..settings import Settings
 from . import bodies, endings, events, pools, queue
 from .endings import Failure
 from .events import Kind
-from .registry import online
+from .registry import candidates
 from .sessions import is_live, require
 from .store import Keys, Range, Rows
-from .tables import BLOB, CANCELLED, EXPIRED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
+from .tables import ATTEMPT, BLOB, CANCELLED, EXPIRED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
 
 
 class Want(NamedTuple):
@@ -183,12 +183,22 @@ def finish(rows: Rows, command: Finish, now: float, policy: Settings) -> Outcome
     row = held(rows, command.session, command.task, command.attempt)
     if row is None:
         outcome = rows.one(OUTCOME, command.task)
-        if outcome is not None and outcome.attempt == command.attempt and outcome.session == command.session:
-            return outcome
-        raise stale(command.task, command.attempt)
+        if not _was_accepted(rows, command, outcome):
+            raise stale(command.task, command.attempt)
+        return outcome
     if command.failure is not None:
         return endings.fail(rows, row, command.failure, command.draw, now, policy)
     return endings.end(rows, row, command.state, now, policy, output=command.output)
+
+
+def _was_accepted(rows: Rows, command: Finish, outcome: OutcomeRow | None) -> bool:
+    """Whether this very finish was written before: then its answer was lost, and it is no stale one."""
+    if outcome is not None:
+        same = (outcome.attempt, outcome.session, outcome.state) == (command.attempt, command.session, command.state)
+        return same and bodies.fetch(rows, outcome.output, outcome.output_blob) == command.output
+    ended = rows.one(ATTEMPT, (command.task, command.attempt))
+    failed = command.failure is not None and ended is not None and ended.session == command.session
+    return failed and ended is not None and ended.end in ("failed", "timeout")
 
 
 def held(rows: Rows, session: str, task: str, attempt: int) -> QueueRow | None:
@@ -222,7 +232,11 @@ def reject(rows: Rows, command: Reject, now: float, policy: Settings) -> None:
     avoid = {} if row.avoid is None else {name: until for name, until in bodies.decode(row.avoid).items() if until > now}
     avoid[row.provider or ""] = pause
     task = rows.one(TASK, row.id)
-    others = [] if task is None or task.target is not None else [p for p in online(rows, row.capability) if p.id not in avoid]
+    others = (
+        []
+        if task is None or task.target is not None
+        else [p for p in candidates(rows, row.capability, now, policy) if p.id not in avoid]
+    )
     row = endings.unclaimed(row)._replace(avoid=bodies.encode(avoid))
     if not others:
         queue.delay(rows, row._replace(pool=_open_pool(row, task), avoid=None), min(avoid.values()), policy)
@@ -248,7 +262,7 @@ def give_back(rows: Rows, command: GiveBack, now: float, policy: Settings) -> in
             endings.end(rows, row, CANCELLED, now, policy)
             continue
         endings.record(rows, row, "released", now)
-        queue.admit(rows, queue.reroute(rows, endings.unclaimed(row)), now, policy)
+        queue.admit(rows, queue.reroute(rows, endings.unclaimed(row), now, policy), now, policy)
     return back
 
 

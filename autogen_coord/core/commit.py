@@ -156,10 +156,19 @@ class Line:
                 batch.append(entry)
         if len(queue) < self._policy.line_commands:
             self._room.set()
-        batch += [entry for source in self._sources if (entry := source()) is not None]
+        batch += [last for source in self._sources if (last := source()) is not None]
         return batch
 
     async def _commit(self, batch: list[Entry]) -> None:
+        try:
+            await self._try(batch)
+        except BaseException as error:  # whatever it is, nobody waits for ever
+            closed = ClosedError("the line broke, and it is not known what it wrote: open the coordination again")
+            closed.__cause__ = error
+            self._fail(batch, closed)
+            raise
+
+    async def _try(self, batch: list[Entry]) -> None:
         try:
             answers, committed = await self._store.transact(_Fold(batch, self._policy, self._renew), _reads(batch))
         except StoreUnavailableError as error:

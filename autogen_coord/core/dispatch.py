@@ -26,6 +26,7 @@ from .claims import Claim, Claimed, Claims, Disown, Want
 from .commit import Committed, Entry, Line
 from .store import Range
 from .tables import QUEUE, QueueRow
+from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +66,16 @@ class Dispatcher:
         self._hot: dict[str, int] = {}
         self._heat = 0
         self._claiming: dict[str, int] | None = None
+        self._claim: asyncio.Future[Claims] | None = None
         self.running: dict[str, tuple[Slot, QueueRow]] = {}
-        self._awaited: dict[str, str] = {}
+        self._awaited: set[Wait] = set()
         self._waiting: dict[str, int] = {}
         self._alone: str | None = None
         self._patience = policy.suspect_patience
         self._held_since: float | None = None
         self._pause_until = 0.0
         self._accepting = False
+        self._draining = False
         self._cooling = False
         line.join(self.source)
         line.listen(self.committed)
@@ -85,9 +88,18 @@ class Dispatcher:
         self._accepting = True
         self.heat(self._served)
 
+    def drain(self) -> None:
+        """Claim only the children that handlers here wait for."""
+        self._draining = True
+
     def stop(self) -> None:
-        """No new claims."""
+        """No new claims; what a claim on its way brings is given back."""
         self._accepting = False
+
+    async def settled(self) -> None:
+        """Wait until no claim is on its way."""
+        while self._claim is not None and not self._claim.done():
+            await asyncio.wait([self._claim])
 
     def add_provider(self, provider: str, label: str, limit: int, start: Callable[[Claimed], None]) -> None:
         """Claim for a provider of this process from now on."""
@@ -108,6 +120,7 @@ class Dispatcher:
                 for pool in other.pools:
                     self._served.setdefault(pool, other)
                     self._served.setdefault(pools.alone(pool), other)
+            self._hot = {pool: heat for pool, heat in self._hot.items() if pool in self._served}
             self._by_label()
 
     def _by_label(self) -> None:
@@ -134,10 +147,11 @@ class Dispatcher:
             self.heat(what.pools)
 
     def looks(self) -> list[Range[QueueRow]]:
-        """What to read after another process's commit: does a pool with free slots have something ready?"""
+        """What to read after another process's commit: does a cold pool have something ready?"""
         if not self._accepting:
             return []
-        cold = [pool for pool, slot in self._served.items() if slot.free > 0 and pool not in self._hot]
+        # the pools of taken slots too: nobody tells of their tasks again when a slot is free
+        cold = [pool for pool in self._served if pool not in self._hot]
         return [Range(QUEUE, "ready", (pool,), limit=1) for pool in cold]
 
     @property
@@ -160,18 +174,19 @@ class Dispatcher:
         self._claiming = {pool: self._hot[pool] for want in wants for pool in want.pools}
         entry = self._line.entry(claims.claim, command)
         entry.future.add_done_callback(self._answered)
+        self._claim = entry.future
         return entry
 
     def _wants(self) -> tuple[list[Want], tuple[str, ...]]:
-        if self._alone is not None:
-            return [], tuple(self._awaited)
+        if self._alone is not None or self._draining:
+            return [], self._wanted_by_name()
         suspects = [pool for pool in self._hot if pools.is_alone(pool)]
         if suspects:
             if not self.running:
                 slot = self._served[suspects[0]]
                 return [Want((suspects[0],), slot.provider, 1)], ()
             if self._holds_back():
-                return [], tuple(self._awaited)
+                return [], self._wanted_by_name()
         else:
             self._held_since, self._patience = None, self._policy.suspect_patience
         wants = []
@@ -180,6 +195,9 @@ class Dispatcher:
             if hot and slot.free > 0:
                 wants.append(Want(hot, slot.provider, min(slot.free, self._policy.slice)))
         return wants, ()
+
+    def _wanted_by_name(self) -> tuple[str, ...]:
+        return tuple(wait.task for wait in self._awaited if wait.task not in self.running)
 
     def _holds_back(self) -> bool:
         """Whether new work waits so that this process becomes empty for a suspect."""
@@ -239,14 +257,13 @@ class Dispatcher:
     def _begin(self, claimed: Claimed) -> None:
         row = claimed.row
         slot = self._slots.get(row.provider or "")
-        if slot is None:  # withdrawn while the claim was on its way
+        if slot is None or not self._accepting:  # withdrawn, or stopped, while the claim was on its way
             self._line.offer(claims.give_back, claims.GiveBack(row.session or "", [(row.id, row.attempt)])).add_done_callback(
                 _swallow
             )
             return
         slot.active += 1
         self.running[row.id] = (slot, row)
-        self._awaited.pop(row.id, None)
         if pools.is_alone(row.pool) and self._alone is None:
             self._alone = row.id
         slot.start(claimed)
@@ -262,9 +279,9 @@ class Dispatcher:
             self._alone = None
         self._line.wake()
 
-    def waits(self, task: str, child: str) -> None:
+    def waits(self, task: str, child: Wait) -> None:
         """A handler waits for a child from now on: its slot is free meanwhile."""
-        self._awaited[child] = task
+        self._awaited.add(child)
         if task in self.running:
             count = self._waiting.get(task, 0)
             self._waiting[task] = count + 1
@@ -272,9 +289,9 @@ class Dispatcher:
                 self.running[task][0].active -= 1
         self._line.wake()
 
-    def goes_on(self, task: str, child: str) -> None:
+    def goes_on(self, task: str, child: Wait) -> None:
         """It has its answer: it takes its slot again without asking."""
-        self._awaited.pop(child, None)
+        self._awaited.discard(child)
         count = self._waiting.get(task, 0)
         if count == 1:
             del self._waiting[task]

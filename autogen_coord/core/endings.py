@@ -148,7 +148,7 @@ def crash(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
         rows, now, Kind.TASK_RETRIED, row.id, row.session,
         events.facts(capability=row.capability, attempt=row.attempt, reason="crashed", alone=pools.is_alone(row.pool)),
     )  # fmt: skip
-    row = queue.reroute(rows, unclaimed(row)._replace(suspect=1))
+    row = queue.reroute(rows, unclaimed(row)._replace(suspect=1), now, policy)
     queue.admit(rows, row._replace(pool=pools.alone(row.pool)), now, policy)
 
 

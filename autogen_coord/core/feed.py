@@ -61,9 +61,10 @@ class Feed:
         if what.last_event:
             if what.first_event == self._cursor + 1:
                 self._cursor = what.last_event
-            self._announce()
+            self.wake()
 
-    def _announce(self) -> None:
+    def wake(self) -> None:
+        """Let those who follow the log look again."""
         self._advanced.set()
         self._advanced = asyncio.Event()
 
@@ -100,5 +101,5 @@ class Feed:
                 self._cursor = max(self._cursor, rows[-1].number)
             if len(rows) < PAGE:
                 break
-        self._announce()
+        self.wake()
         self._elsewhere()

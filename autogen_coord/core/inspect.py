@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,6 +32,7 @@ from .tables import (
     OutcomeRow,
     ProviderRow,
     QueueRow,
+    SessionRow,
     TaskRow,
     TaskState,
 )
@@ -103,13 +106,21 @@ async def live_providers(store: Store, label: str) -> list[ProviderRow]:
     return [row for row in rows if row.session in alive]
 
 
+def not_found(store: Store, id: str) -> NotFoundError:
+    return NotFoundError(
+        f"no task {id!r} in namespace {store.namespace!r}: it was never submitted, or was pruned; "
+        "`autogen-coord tasks list` shows what is there",
+        task_id=id,
+    )
+
+
 async def task(store: Store, policy: Settings, id: str) -> TaskInfo:
     """All there is to know of a task. Raises: NotFoundError."""
     tasks, queue, outcomes, attempts = await store.read(
         Keys(TASK, (id,)), Keys(QUEUE, (id,)), Keys(OUTCOME, (id,)), Range(ATTEMPT, "by_task", (id,))
     )
     if tasks[0] is None:
-        raise NotFoundError(f"no task {id!r} in namespace {store.namespace!r}: it was never submitted, or was pruned", task_id=id)
+        raise not_found(store, id)
     why = "" if queue[0] is None else await reason(store, policy, tasks[0], queue[0])
     return _info(tasks[0], queue[0], outcomes[0], attempts, why)
 
@@ -149,14 +160,12 @@ async def reason(store: Store, policy: Settings, task: TaskRow, row: QueueRow) -
     """Why a live task is not done: the sentence that `tasks show` prints."""
     now = await store.now()
     if row.state == RUNNING:
-        asked = "; asked to stop" if row.cancel_at is not None else ""
-        child = f"; its handler waits for child {row.waits_for}" if row.waits_for is not None else ""
-        return f"running for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session}){child}{asked}"
+        return await _running_reason(store, policy, row, now)
     if row.state == DELAYED:
-        what = (
-            f"attempt {row.attempt} failed; next try" if row.failures else "given back; next try" if row.attempt else "not before"
-        )
-        return f"delayed: {what} in {max(0.0, row.ready_at - now):.1f} s"
+        until = f"delayed until {stamp(row.ready_at)} (in {max(0.0, row.ready_at - now):.1f} s)"
+        if row.attempt == 0:
+            return f"{until}: it was submitted for then"
+        return f"{until}: attempt {row.attempt} {'failed' if row.failures else 'was given back'}, then it is tried again"
     if row.state == WAITING:
         return await _lane_reason(store, row)
     if row.state == PARKED:
@@ -164,32 +173,67 @@ async def reason(store: Store, policy: Settings, task: TaskRow, row: QueueRow) -
     return await _ready_reason(store, policy, task, row)
 
 
+def stamp(at: float) -> str:
+    """A moment of the store's clock, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+async def _running_reason(store: Store, policy: Settings, row: QueueRow, now: float) -> str:
+    (found,) = await store.read(Keys(SESSION, (row.session,)))
+    said = f"running for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session})"
+    if row.waits_for is not None:
+        said += f"; its handler waits for child {row.waits_for}"
+    if row.cancel_at is not None:
+        said += "; asked to stop"
+    if found[0] is not None and sessions.status(found[0], now, policy) not in (sessions.LIVE, "suspect"):
+        said += "; its process is silent: the next live process takes the task over, as a suspect"
+    return said
+
+
 async def _lane_reason(store: Store, row: QueueRow) -> str:
-    holders, ahead = await store.read(
-        Range(QUEUE, "by_lane", (row.lane, HOLDS)), Range(QUEUE, "by_lane", (row.lane, WAITS), high=row.rank, limit=COUNT_MOST)
-    )
+    (holders,) = await store.read(Range(QUEUE, "by_lane", (row.lane, HOLDS)))
+    ahead = await _ahead(store, row, Range(QUEUE, "by_lane", (row.lane, WAITS)))
     by = ", ".join(f"task {holder.id} ({holder.state})" for holder in holders) or "nobody"
-    return f"lane {row.lane!r} is taken by {by}; {_many(len(ahead))} of the lane before it"
+    return f"lane {row.lane!r} is taken by {by}; {_many(ahead)} of the lane before it"
 
 
 async def _ready_reason(store: Store, policy: Settings, task: TaskRow, row: QueueRow) -> str:
-    providers = await live_providers(store, row.capability)
-    if task.target is not None:
-        providers = [provider for provider in providers if provider.id == task.target]
+    pinned = task.target or pools.provider_in(row.pool)
+    providers = [each for each in await live_providers(store, row.capability) if pinned in (None, each.id)]
+    ahead = await _ahead(store, row, Range(QUEUE, "ready", (row.pool,)))
     if not providers:
-        who = f"provider {task.target}" if task.target is not None else f"a provider of {row.capability}"
+        who = f"provider {pinned}" if pinned is not None else f"a provider of {row.capability}"
         return f"no provider: {who} is not online; start a process that provides it"
     if row.suspect:
+        behind = f"; {_many(ahead)} like it before it" if ahead else ""
         return (
             "suspect: the process that ran it died, so it waits for one that runs nothing else "
-            f"({row.crashes} of {policy.crash_limit} crashes while alone)"
+            f"({row.crashes} of {policy.crash_limit} crashes while alone){behind}"
         )
-    (ahead,) = await store.read(Range(QUEUE, "ready", (row.pool,), high=row.rank, limit=COUNT_MOST))
+    if pinned is not None:
+        ahead += await _ahead(store, row, Range(QUEUE, "ready", (row.capability,)))
+    there = f"{len(providers)} provider{'s' if len(providers) > 1 else ''}"
     slots = sum(provider.max_concurrency for provider in providers)
-    there = f"{len(providers)} provider{'s' if len(providers) > 1 else ''} with {slots} slots"
+    taken = await _taken(store, providers)
     if ahead:
-        return f"behind {_many(len(ahead))} of {pools.together(row.pool)}; {there}"
-    return f"provider busy: it is next; {there}"
+        return f"behind {_many(ahead)} of {row.capability}; {there}, {taken} of {slots} slots taken"
+    if taken < slots:
+        return f"next: {there}, {taken} of {slots} slots taken; it is about to be claimed"
+    return f"provider busy: it is next; {there}, all {slots} slots taken"
+
+
+async def _ahead(store: Store, row: QueueRow, where: Range[QueueRow]) -> int:
+    """How many stand before a row in an index ordered by rank, then submission."""
+    (found,) = await store.read(where._replace(high=math.nextafter(row.rank, math.inf), limit=COUNT_MOST))
+    return sum((each.rank, each.seq) < (row.rank, row.seq) for each in found)
+
+
+async def _taken(store: Store, providers: Sequence[ProviderRow]) -> int:
+    """Slots of these providers whose handlers run and do not wait for a child."""
+    sessions = sorted({provider.via for provider in providers})
+    found = await store.read(*(Range(QUEUE, "by_session", (session,), limit=COUNT_MOST) for session in sessions))
+    ids = {provider.id for provider in providers}
+    return sum(row.provider in ids and row.waits_for is None for rows in found for row in rows)
 
 
 def _many(count: int) -> str:
@@ -197,22 +241,21 @@ def _many(count: int) -> str:
 
 
 async def tasks(store: Store, *, states: Sequence[str] = (), capability: str | None = None, limit: int = 50) -> list[TaskInfo]:
-    """Tasks, newest first."""
+    """Tasks without their attempts: the newest first; if only final states are asked for, those that ended last.
+
+    Raises: InvalidInputError.
+    """
     for state in states:
         if state not in list(TaskState):
             raise InvalidInputError(f"no state {state!r}; there are {', '.join(TaskState)}")
-    found: list[TaskInfo] = []
-    if states and not any(state in LIVE for state in states):
-        for state in states:
-            (outcomes,) = await store.read(
-                Range(OUTCOME, "by_state", (state,), limit=limit if capability is None else None, reverse=True)
-            )
-            ids = [row.id for row in outcomes if capability in (None, row.capability)][:limit]
-            found += await _many_infos(store, ids)
-        return sorted(found, key=lambda info: info.id, reverse=True)[:limit]
-    if states and all(state in LIVE for state in states):
-        return await _walk(store, QUEUE, states, capability, limit)
-    return await _walk(store, TASK, states, capability, limit)
+    if not states:
+        return await _walk(store, TASK, (), capability, limit)
+    live, final = [state for state in states if state in LIVE], [state for state in states if state not in LIVE]
+    found = await _walk(store, QUEUE, live, capability, limit) if live else []
+    for state in final:
+        found += await _ended(store, state, capability, limit)
+    order: Callable[[TaskInfo], Any] = (lambda info: info.id) if live else (lambda info: (info.finished_at or 0.0, info.id))
+    return sorted(found, key=order, reverse=True)[:limit]
 
 
 async def _walk(store: Store, table: Any, states: Sequence[str], capability: str | None, limit: int) -> list[TaskInfo]:
@@ -224,8 +267,23 @@ async def _walk(store: Store, table: Any, states: Sequence[str], capability: str
             break
         high = rows[-1].id
         ids = [row.id for row in rows if capability in (None, row.capability) and (table is TASK or row.state in states)]
-        found += [info for info in await _many_infos(store, ids) if not states or info.state in states]
-    return found[:limit]
+        found += await _many_infos(store, ids[: limit - len(found)])
+    return found
+
+
+async def _ended(store: Store, state: str, capability: str | None, limit: int) -> list[TaskInfo]:
+    """Pages from the end; tasks that ended at the same moment may stand on both sides of a page's border."""
+    ids: dict[str, None] = {}
+    high, page = None, PAGE
+    while len(ids) < limit:
+        (rows,) = await store.read(Range(OUTCOME, "by_state", (state,), high=high, limit=page, reverse=True))
+        ids |= {row.id: None for row in rows if capability in (None, row.capability)}
+        if len(rows) < page:
+            break
+        above = math.nextafter(rows[-1].finished_at, math.inf)
+        page = page * 2 if high == above else PAGE
+        high = above
+    return await _many_infos(store, list(ids)[:limit])
 
 
 async def _many_infos(store: Store, ids: Sequence[str]) -> list[TaskInfo]:
@@ -241,3 +299,23 @@ async def body(store: Store, text: str | None, blob: str | None) -> str:
         return text if text is not None else "null"
     (blobs,) = await store.read(Keys(BLOB, (blob,)))
     return blobs[0].body if blobs[0] is not None else "null"
+
+
+async def lasting_sessions(store: Store, policy: Settings) -> list[tuple[SessionRow, str]]:
+    """Sessions that hold or may hold something, each with its status in a word (see `sessions.status`)."""
+    now = await store.now()
+    found = await store.read(*(Range(SESSION, "by_state", (state,)) for state in (sessions.LIVE, sessions.DEAD)))
+    return [(row, sessions.status(row, now, policy)) for rows in found for row in rows]
+
+
+async def unserved(store: Store, ready: Mapping[str, int]) -> dict[str, int]:
+    """Of ready tasks, counted by pool: those whose capability, or whose one provider, is not online, counted by capability."""
+    missing: dict[str, int] = {}
+    online: dict[str, set[str]] = {}
+    for pool, count in ready.items():
+        label, pinned = pools.together(pool).partition("@")[0], pools.provider_in(pool)
+        if label not in online:
+            online[label] = {row.id for row in await live_providers(store, label)}
+        if not online[label] or (pinned is not None and pinned not in online[label]):
+            missing[label] = missing.get(label, 0) + count
+    return missing

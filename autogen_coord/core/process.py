@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from ..errors import ClosedError, CoordError, StoreError
 from ..settings import Settings
@@ -80,11 +80,11 @@ class Process:
         self._life: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
 
-    async def start(self) -> None:
-        """Open a session and start the loops."""
+    async def start(self, *more: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Open a session and start the loops, and ``more`` of them."""
         await self.feed.start()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._life = asyncio.create_task(self._live(started), name="autogen-coord")
+        self._life = asyncio.create_task(self._live(started, more), name="autogen-coord")
         try:
             await started
             await self._open_session()
@@ -100,7 +100,7 @@ class Process:
         self.heart.start(id)
         self.dispatcher.start(id)
 
-    async def _live(self, started: asyncio.Future[None]) -> None:
+    async def _live(self, started: asyncio.Future[None], more: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -112,8 +112,10 @@ class Process:
                         ("timers", self.housekeeper.turn_the_clock()),
                         ("sessions", self.housekeeper.mind_sessions()),
                         ("pruning", self.housekeeper.prune()),
+                        ("trust", self.heart.watch()),
                     )
                 ]
+                loops += [group.create_task(loop()) for loop in more]
                 started.set_result(None)
                 await self._stop.wait()
                 for loop in loops:
@@ -129,16 +131,29 @@ class Process:
             error.__cause__ = self._failure
             for wait in self.waits.all():
                 self.waits.fail(wait, error)
+            self.feed.wake()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do something beside, for as long as the process lives."""
+        if self._group is None:
+            work.close()
+        else:
+            self._group.create_task(work)
+
+    async def reborn(self) -> None:
+        """Wait until a lost session has its successor."""
+        if self._reborn is not None:
+            await asyncio.wait([self._reborn])
 
     def check(self) -> None:
         """Raises: ClosedError when it is not running."""
         if self._group is None or self._stop.is_set():
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`") from self._failure
 
-    async def stop(self) -> None:
-        """Say goodbye and end the loops. What runs was drained or cancelled before."""
+    async def stop(self, goodbye: bool = True) -> None:
+        """End the loops, after a ``goodbye``: only who holds nothing any more may say it."""
         try:
-            if self._group is not None and self.session:
+            if goodbye and self._group is not None and self.session:
                 async with asyncio.timeout(self.policy.store_wait):
                     await self.line.put(sessions.close_session, CloseSession(self.session))
         except (CoordError, TimeoutError) as error:

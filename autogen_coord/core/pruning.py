@@ -82,7 +82,7 @@ def forget(rows: Rows, outcome: OutcomeRow) -> None:
     if task is not None:
         bodies.release(rows, task.input_blob)
         rows.drop(TASK, task)
-    if outcome.attempt > 1:
+    if outcome.attempt > 1 or (outcome.attempt and outcome.session is None):  # the last one too, when it was over before the task
         for attempt in rows.scan(Range(ATTEMPT, "by_task", (outcome.id,))):
             rows.drop(ATTEMPT, attempt)
     endings.count(rows, endings.PRUNED)

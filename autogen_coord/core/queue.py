@@ -82,7 +82,7 @@ def free_lane(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
     if row.lane is None or row.place != HOLDS:
         return
     for following in rows.scan(Range(QUEUE, "by_lane", (row.lane, WAITS), limit=1)):
-        following = reroute(rows, following)._replace(state=READY, place=HOLDS)
+        following = reroute(rows, following, now, policy)._replace(state=READY, place=HOLDS)
         if is_stranded(rows, following):
             rows.put(QUEUE, following._replace(due=now))  # `timers.turn` ends it, not this transaction: a lane may hold thousands
         else:
@@ -95,14 +95,14 @@ def is_stranded(rows: Rows, row: QueueRow) -> bool:
     return pinned is not None and not is_online(rows, pinned)
 
 
-def reroute(rows: Rows, row: QueueRow) -> QueueRow:
+def reroute(rows: Rows, row: QueueRow, now: float, policy: Settings) -> QueueRow:
     """A task pinned to a provider that is gone is pinned anew; one *addressed* to it stays stranded, for others to end."""
     if not is_stranded(rows, row):
         return row
     task = rows.one(TASK, row.id)
     if task is None or task.target is not None:
         return row
-    pool = pool_for(rows, row.capability, None, task.sticky)
+    pool = pool_for(rows, row.capability, None, task.sticky, now, policy)
     return row._replace(pool=pools.alone(pool) if row.suspect else pool, avoid=None)
 
 

@@ -15,9 +15,9 @@ from ..errors import ConfigError, InvalidInputError, NoProviderError
 from ..settings import Settings
 from . import events, pools
 from .events import Kind
-from .sessions import is_live, require
+from .sessions import LIVE, is_late, is_live, require
 from .store import Range, Rows
-from .tables import CAPABILITY, PROVIDER, CapabilityRow, ProviderRow
+from .tables import CAPABILITY, PROVIDER, SESSION, CapabilityRow, ProviderRow, SessionRow
 
 ONLINE = "online"
 DRAINING = "draining"
@@ -88,7 +88,7 @@ def _schemas(row: CapabilityRow) -> tuple[str, str]:
 def withdraw(rows: Rows, command: Withdraw, now: float, policy: Settings) -> None:
     """Put providers offline, or let them drain; what was addressed to them finds its way again (see `pools.leave`)."""
     for row in rows.get(PROVIDER, tuple(command.providers)):
-        if row is not None and row.session == command.session and row.status != command.status:
+        if row is not None and row.session == command.session and row.status not in (command.status, OFFLINE):
             retire(rows, row, command.status, now)
 
 
@@ -103,6 +103,17 @@ def online(rows: Rows, label: str) -> list[ProviderRow]:
     """The providers that may be given work: online, on a live session."""
     found = rows.scan(Range(PROVIDER, "by_capability", (label, ONLINE)))
     return [row for row in found if is_live(rows, row.session)]
+
+
+def candidates(rows: Rows, label: str, now: float, policy: Settings) -> list[ProviderRow]:
+    """The providers that may be *chosen* for new work: online, and their session is not late."""
+    found = rows.scan(Range(PROVIDER, "by_capability", (label, ONLINE)))
+    live = {row.id for row in rows.get(SESSION, [row.session for row in found]) if row is not None and _fit(row, now, policy)}
+    return [row for row in found if row.session in live]
+
+
+def _fit(row: SessionRow, now: float, policy: Settings) -> bool:
+    return row.state == LIVE and not is_late(row, now, policy)
 
 
 def is_online(rows: Rows, provider: str) -> bool:
@@ -137,12 +148,12 @@ def rendezvous(providers: Sequence[ProviderRow], key: str) -> ProviderRow | None
     return max(providers, key=weight, default=None)
 
 
-def pool_for(rows: Rows, label: str, target: str | None, sticky: str | None) -> str:
+def pool_for(rows: Rows, label: str, target: str | None, sticky: str | None, now: float, policy: Settings) -> str:
     """Where a task that becomes ready now waits for its claim."""
     if target is not None:
         return pools.addressed(label, target)
     if sticky is not None:
-        pinned = rendezvous(online(rows, label), sticky)
+        pinned = rendezvous(candidates(rows, label, now, policy), sticky)
         if pinned is not None:
             return pools.addressed(label, pinned.id)
     return label

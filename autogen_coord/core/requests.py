@@ -68,7 +68,7 @@ def build(label: str, text: str, policy: Settings, options: Options, **more: Any
         if name not in known:
             raise InvalidInputError(f"unknown option {name!r}; there are {', '.join(sorted(known))}")
     key, retry = options.get("key"), options.get("retry")
-    lane, sticky = _name(options.get("lane"), "lane"), _name(options.get("sticky"), "sticky")
+    lane, sticky = checked_name(options.get("lane"), "lane"), checked_name(options.get("sticky"), "sticky")
     if lane is not None and sticky is not None:
         raise InvalidInputError("lane and sticky: a sticky key is a lane already, pass one of them")
     for name, value in (("lane", lane), ("sticky", sticky)):
@@ -79,22 +79,23 @@ def build(label: str, text: str, policy: Settings, options: Options, **more: Any
     return Submit(
         new_id(), label, text,
         input_hash="" if key is None else bodies.digest(text),
-        key=_name(key, "key"),
+        key=checked_name(key, "key"),
         retry_failed=bool(options.get("retry_failed", False)),
         priority=_priority(options.get("priority", Priority.NORMAL)),
-        target=_name(options.get("provider"), "provider"),
+        target=checked_name(options.get("provider"), "provider"),
         lane=lane, sticky=sticky,
         at=_moment(options.get("at")),
-        delay=_seconds(options.get("delay"), "delay") or 0.0,
-        deadline=_seconds(options.get("timeout"), "timeout", above_zero=True),
-        ttl=_seconds(options.get("ttl"), "ttl", above_zero=True),
-        timeout=_seconds(options.get("attempt_timeout"), "attempt_timeout", above_zero=True),
+        delay=checked_seconds(options.get("delay"), "delay") or 0.0,
+        deadline=checked_seconds(options.get("timeout"), "timeout", above_zero=True),
+        ttl=checked_seconds(options.get("ttl"), "ttl", above_zero=True),
+        timeout=checked_seconds(options.get("attempt_timeout"), "attempt_timeout", above_zero=True),
         retry=None if retry is None else retry.stored(),
         **more,
     )  # fmt: skip
 
 
-def _name(value: object, what: str) -> str | None:
+def checked_name(value: object, what: str) -> str | None:
+    """A key or a name as it may be stored. Raises: InvalidInputError."""
     if value is None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
@@ -104,7 +105,8 @@ def _name(value: object, what: str) -> str | None:
     return value
 
 
-def _seconds(value: object, what: str, above_zero: bool = False) -> float | None:
+def checked_seconds(value: object, what: str, above_zero: bool = False) -> float | None:
+    """A time as it may be waited. Raises: InvalidInputError."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

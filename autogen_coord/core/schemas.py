@@ -42,11 +42,16 @@ class Schema(Generic[T]):
         if type(value) is self._plain:
             return encode(value)
         try:
-            return encode(self._adapter.dump_python(self._adapter.validate_python(value), mode="json", by_alias=True))
+            fitting = self._adapter.validate_python(value)
+            text = encode(self._adapter.dump_python(fitting, mode="json", by_alias=True, warnings=False))
+            if "null" in text:
+                _refuse_hidden_nan(fitting)
+            self._read(text)  # a model that was made without validation, or changed since, pydantic does not look at again
         except ValidationError as error:
             raise wrong(f"{self.where}: {_what(error)}") from error
-        except (PydanticSerializationError, InvalidInputError) as error:
+        except (PydanticSerializationError, InvalidInputError, ValueError) as error:
             raise wrong(f"{self.where}: {error}") from error
+        return text
 
     def decode(self, text: str) -> T:
         """The value that `encode` wrote. Raises: InvalidInputError."""
@@ -55,11 +60,14 @@ class Schema(Generic[T]):
                 value: Any = json.loads(text)
                 if type(value) is self._plain:
                     return value  # type: ignore[no-any-return]
-            if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
-                return self._adapter.validate_python(json.loads(text))
-            return self._adapter.validate_json(text)
+            return self._read(text)
         except ValidationError as error:
             raise InvalidInputError(f"{self.where}: {_what(error)}") from error
+
+    def _read(self, text: str) -> T:
+        if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
+            return self._adapter.validate_python(json.loads(text))
+        return self._adapter.validate_json(text)
 
 
 def _what(error: ValidationError) -> str:
@@ -76,6 +84,11 @@ def _refuse_vague(annotation: Any, where: str) -> None:
         raise InvalidInputError(f"{where}: annotated {annotation!r}, which says nothing: name the type")
     if isinstance(annotation, TypeVar):
         raise InvalidInputError(f"{where}: annotated with the type variable {annotation}: name the type")
+
+
+def _refuse_hidden_nan(value: Any) -> None:
+    """Where a type says nothing, pydantic writes NaN as null. Raises: InvalidInputError."""
+    encode(to_jsonable_python(value, by_alias=True, inf_nan_mode="constants", fallback=lambda _: None))
 
 
 def jsonable(value: Any) -> str:

@@ -72,8 +72,12 @@ def status(row: SessionRow, now: float, policy: Settings) -> str:
         return row.state
     if now > row.lease_until:
         return "overdue"
-    late = policy.session_ttl - policy.suspect_after
-    return "suspect" if row.lease_until - now < late else LIVE
+    return "suspect" if is_late(row, now, policy) else LIVE
+
+
+def is_late(row: SessionRow, now: float, policy: Settings) -> bool:
+    """Whether it has not renewed for so long that it gets no new work."""
+    return row.lease_until - now < row.ttl * (1 - policy.suspect_after / policy.session_ttl)
 
 
 def is_live(rows: Rows, id: str | None) -> bool:

@@ -8,7 +8,7 @@ from ..errors import DuplicateTaskError, InvalidInputError, NoProviderError, Not
 from ..settings import Settings
 from . import bodies, endings, events, queue
 from .events import Kind
-from .registry import is_online, online, pool_for, require_known
+from .registry import candidates, is_online, pool_for, require_known
 from .sessions import is_live
 from .store import Range, Rows
 from .tables import DEAD_LETTERS, DELAYED, OUTCOME, QUEUE, READY, RUNNING, SUCCEEDED, TASK, OutcomeRow, QueueRow, TaskKind, TaskRow
@@ -123,7 +123,7 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
     )  # fmt: skip
     pool = command.capability
     if command.target is not None or command.sticky is not None:
-        pool = pool_for(rows, command.capability, command.target, command.sticky)
+        pool = pool_for(rows, command.capability, command.target, command.sticky, now, policy)
     state = READY if lane is None and start <= now else DELAYED
     row = QueueRow(
         command.id, seq, command.capability, state, pool, queue.rank_of(start, command.priority, policy),
@@ -191,7 +191,7 @@ def broadcast(rows: Rows, command: Broadcast, now: float, policy: Settings) -> S
     if same:
         return Sent([(task.target or "", task.id) for task in same])
     require_known(rows, template.capability)
-    providers = online(rows, template.capability)
+    providers = candidates(rows, template.capability, now, policy)
     if not providers:
         raise NoProviderError(f"nobody provides {template.capability!r} now", capability=template.capability, near=[])
     if len(providers) > len(command.ids):

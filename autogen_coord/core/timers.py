@@ -36,7 +36,7 @@ def _turn_one(rows: Rows, row: QueueRow, draw: float, now: float, policy: Settin
         endings.end(rows, row, EXPIRED, now, policy)
     elif row.expires_at is not None and row.attempt == 0 and row.expires_at <= now:
         endings.end(rows, row, EXPIRED, now, policy)
-    elif queue.is_stranded(rows, row := queue.reroute(rows, row)):
+    elif queue.is_stranded(rows, row := queue.reroute(rows, row, now, policy)):
         target = pools.provider_in(row.pool) or ""
         endings.end(rows, row, FAILED, now, policy, error=endings.gone(target).stored())
     elif row.state == DELAYED:

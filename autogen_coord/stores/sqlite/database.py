@@ -6,8 +6,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ...core.fold import Pending
@@ -204,24 +203,33 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def _write(self, changes: Sequence[Change]) -> None:
-        for (_, kind), group in groupby(sorted(changes, key=_group), key=_group):
-            some = list(group)
-            table = some[0].table
-            sql = getattr(statements(table), kind)
+        for (name, sql), values in self._statements(changes).items():
             try:
-                self._connection.executemany(sql, self._bound(table, kind, some))
+                self._connection.executemany(sql, values)
             except UNHELD as error:
-                raise StoreError(
-                    f"{self.path}: {table.name}: a value that SQLite does not hold: {error}", path=self.path
-                ) from error
+                raise StoreError(f"{self.path}: {name}: a value that SQLite does not hold: {error}", path=self.path) from error
 
-    def _bound(self, table: Table[Any], kind: str, changes: Iterable[Change]) -> Iterable[tuple[Any, ...]]:
-        space, keys = self.namespace, len(table.key_columns)
-        if kind == "insert":
-            return [(space, *change.new) for change in changes]
-        if kind == "update":
-            return [(*change.new[keys:], space, *change.new[:keys]) for change in changes]
-        return [(space, *change.old[:keys]) for change in changes]
+    def _statements(self, changes: Sequence[Change]) -> dict[tuple[str, str], list[list[Any]]]:
+        """The changes as statements with their values. NULLs stand in the statement: to bind one costs as much as three texts."""
+        space = self.namespace
+        plan: dict[tuple[str, str], list[list[Any]]] = {}
+        for table, old, new in changes:
+            known = statements(table)
+            if new is None:
+                sql, values = known.delete, [space, *old[: known.keys]]
+            elif old is None:
+                sql = known.insert_of(tuple([value is None for value in new]))
+                values = [space, *[value for value in new if value is not None]]
+            else:
+                rest = new[known.keys :]
+                sql = known.update_of(tuple([value is None for value in rest]))
+                values = [*[value for value in rest if value is not None], space, *new[: known.keys]]
+            group = plan.get((table.name, sql))
+            if group is None:
+                plan[table.name, sql] = [values]
+            else:
+                group.append(values)
+        return plan
 
     def _require_file(self) -> None:
         if self.identity is not None and _identity(self.path) != self.identity:
@@ -244,11 +252,6 @@ def _keep_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_in_child)
-
-
-def _group(change: Change) -> tuple[str, str]:
-    kind = "insert" if change.old is None else "delete" if change.new is None else "update"
-    return change.table.name, kind
 
 
 def _identity(path: str) -> tuple[int, int] | None:

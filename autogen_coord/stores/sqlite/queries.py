@@ -13,6 +13,9 @@ from ...core.store import Range, Table
 SIZES = (1, 4, 16, 64, 256)
 """How many keys one load binds: few sizes, so that the driver's cache of prepared statements serves them all."""
 
+MOST_FORMS = 256
+"""How many forms of a table's insert and update, by their NULLs, are kept."""
+
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
@@ -32,8 +35,26 @@ class Statements:
         one = f"({marks})" if len(table.key_columns) > 1 else marks
         self.load = {size: named["load"].replace(":keys", ", ".join([one] * size)) for size in SIZES}
         self.insert, self.update, self.delete = named["insert"], named["update"], named["delete"]
+        self.keys = len(table.key_columns)
+        self._with_nulls: dict[tuple[bool, tuple[bool, ...]], str] = {}
         self._walks = {(name, back): named[f"walk_{name}{'_desc' * back}"] for name in table.indexes for back in (False, True)}
         self._lowest = {name: _lowest(table, shape.first) for name, shape in table.shapes.items()}
+
+    def insert_of(self, nulls: tuple[bool, ...]) -> str:
+        """The insert of rows in which just these columns are NULL; the others are bound."""
+        return self._with_nulls.get((True, nulls)) or self._derive(True, self.insert, (False, *nulls), nulls)
+
+    def update_of(self, nulls: tuple[bool, ...]) -> str:
+        """The same for an update; ``nulls`` are the columns behind the key."""
+        return self._with_nulls.get((False, nulls)) or self._derive(False, self.update, nulls, nulls)
+
+    def _derive(self, insert: bool, sql: str, marks: tuple[bool, ...], nulls: tuple[bool, ...]) -> str:
+        if len(self._with_nulls) >= MOST_FORMS:
+            self._with_nulls.clear()
+        parts = sql.split("?")
+        filled = [("NULL" if place < len(marks) and marks[place] else "?") + part for place, part in enumerate(parts[1:])]
+        derived = self._with_nulls[insert, nulls] = parts[0] + "".join(filled)
+        return derived
 
     def walk(self, namespace: str, range: Range[Any]) -> tuple[str, tuple[Any, ...]]:
         """A range as a statement and its values. In SQLite's order every number and text is below the empty blob."""

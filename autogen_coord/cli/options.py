@@ -1,0 +1,101 @@
+"""What the commands share: their common options, and how they get at a store without making one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeVar
+
+import typer
+
+from ..core.store import Store
+from ..errors import ConfigError
+from ..settings import DAY, MAX_SECONDS, Settings
+from ..stores import DICTIONARY, SQLITE, open_store
+from ..stores.sqlite import checkup
+
+T = TypeVar("T")
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY, "w": 7 * DAY}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+
+
+class Shown:
+    """What a run of the command line shows of an error."""
+
+    tracebacks = False
+
+
+def _note_debug(context: typer.Context, wanted: bool) -> bool:
+    if wanted and isinstance(context.obj, Shown):
+        context.obj.tracebacks = True
+    return wanted
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``15m``, ``1.5h``, ``7d``, ``2w`` as seconds."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None or float(match[1]) * UNITS[match[2]] > MAX_SECONDS:
+        raise typer.BadParameter(f"{text!r} is no span of time: a number and s, m, h, d or w, such as 7d, a hundred years at most")
+    return float(match[1]) * UNITS[match[2]]
+
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="PATH|URL", help="The store: a path or sqlite:///path. Default: settings, else coord.db."),
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", metavar="NAME", help="The application in the store. Default: settings, else default.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_note_debug)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CapabilityOption = Annotated[str | None, typer.Option("--capability", metavar="NAME", help="Only tasks of this capability.")]
+
+
+def file_of(url: str) -> str | None:
+    """The path of a store that is a file, None for one on a server.
+
+    Raises: ConfigError for a store that lives in the memory of one process.
+    """
+    if url.startswith(DICTIONARY):
+        raise ConfigError(f"store: {DICTIONARY} is the memory of one process, seen by nobody else; name a path with --store")
+    path = url.removeprefix(SQLITE)
+    return None if "://" in path else path
+
+
+def require_made(path: str) -> None:
+    """Raises: ConfigError when opening this file would make a new store: looking must not."""
+    if not checkup.is_made(path):
+        raise ConfigError(
+            f"store {path}: there is no such store; the first program that opens it makes it. "
+            "Name another with --store or AUTOGEN_COORD_STORE"
+        )
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Store]:
+    """A store that was there before; no session is opened on it.
+
+    Raises: ConfigError, SchemaVersionError, StoreUnavailableError.
+    """
+    path = file_of(settings.store)
+    if path is not None:
+        require_made(path)
+    store = await open_store(settings.store, settings.namespace, settings)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def on_store(store: str | None, namespace: str | None, work: Callable[[Store, Settings], Awaitable[T]]) -> T:
+    """Run ``work`` on the store that options and settings name."""
+    settings = Settings.load(store=store, namespace=namespace)
+
+    async def run() -> T:
+        async with opened(settings) as there:
+            return await work(there, settings)
+
+    return asyncio.run(run())
