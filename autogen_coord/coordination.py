@@ -483,7 +483,7 @@ class Coordination:
             step_key=f"{command.capability}:{digest}:{context.ordinal(command.capability, digest)}",
         )
         wait = self._post(process, command)
-        process.dispatcher.waits(context.task_id, wait)
+        process.dispatcher.waits(context.task_id, context.attempt, wait)
         try:
             return await self._wait(process, wait, decode, owned=False)
         except asyncio.CancelledError:
@@ -491,7 +491,7 @@ class Coordination:
                 self._cancel_later(process, wait.task)
             raise
         finally:
-            process.dispatcher.goes_on(context.task_id, wait)
+            process.dispatcher.goes_on(context.task_id, context.attempt, wait)
 
     async def report_progress(self, context: TaskContext, data: str) -> None:
         command = claims.Progress(context.session, context.task_id, context.attempt, data)

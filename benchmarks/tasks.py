@@ -133,23 +133,22 @@ def _three_commits(path: Path) -> Call:
     return call
 
 
-async def _used_store(path: Path, backlog: Backlog) -> str:
-    store = await open_store(str(path / "used.db"), "default", Settings())
+async def _filled(path: Path, backlog: Backlog) -> str:
+    store = await open_store(str(path), "default", Settings())
     began = time.perf_counter()
     try:
         rows = await fill(store, backlog, shorten.label, Settings())
     finally:
         await store.close()
-    size = (path / "used.db").stat().st_size >> 20
-    say(f"filled {rows:,} rows, {size:,} MiB, in {time.perf_counter() - began:.0f} s")
-    return str(path / "used.db")
+    say(f"filled {rows:,} rows, {path.stat().st_size >> 20:,} MiB, in {time.perf_counter() - began:.0f} s")
+    return str(path)
 
 
 async def backlog() -> Sequence[Figure]:
     """Beside the backlog with default settings, and then what pruning takes once the limits are reached."""
     figures = []
     async with folder() as path:
-        used = await _used_store(path, USED)
+        used = await _filled(path / "used.db", USED)
         async with ours(used) as busy, ours(str(path / "empty.db")) as empty:
             mine, other = await interleaved(busy, empty, SLOTS, ROUNDS, 2 * SECONDS)
         notes: dict[str, object] = {"spread": spread(mine), "spread_theirs": spread(other)}
@@ -183,14 +182,11 @@ async def _nothing() -> None:
 
 async def start() -> Sequence[Figure]:
     async with folder() as path:
-        used = await _used_store(path, Backlog(open=100_000))
-        (path / "used.db").rename(path / "full.db")
-        empty = await _used_store(path, Backlog(open=1))
-        used = str(path / "full.db")
+        used = await _filled(path / "used.db", Backlog(open=100_000))
         mine, other = [], []
-        for _ in range(3):
+        for number in range(3):
             mine.append(await _started(used))
-            other.append(await _started(empty))
+            other.append(await _started(await _filled(path / f"{number}.db", Backlog(open=1))))
     seconds, megabytes = zip(*mine, strict=True)
     seconds_theirs, megabytes_theirs = zip(*other, strict=True)
     return [
@@ -204,7 +200,7 @@ async def _started(store: str) -> tuple[float, float]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.tasks", "--start", store, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     seconds, megabytes = json.loads(output)
     return seconds, megabytes

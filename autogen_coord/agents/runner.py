@@ -76,6 +76,8 @@ class Runner:
         self._port = port
         self._dispatcher = dispatcher
         self._attempts: dict[str, Attempt] = {}
+        self._older: set[Attempt] = set()
+        """Attempts that ignore their end while their task runs here again."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -83,13 +85,15 @@ class Runner:
         return task in self._attempts
 
     def __len__(self) -> int:
-        return len(self._attempts)
+        return len(self._attempts) + len(self._older)
 
     def start(self, provider: Provider, claimed: Claimed) -> None:
         """Run an attempt that was just claimed."""
         row = claimed.row
         context = TaskContext(self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability)
         attempt = Attempt(claimed, provider, context)
+        if row.id in self._attempts:
+            self._older.add(self._attempts[row.id])
         self._attempts[row.id] = attempt
         self._idle.clear()
         loop = asyncio.get_running_loop()
@@ -138,9 +142,11 @@ class Runner:
             row = attempt.claimed.row
             if attempt.timer is not None:
                 attempt.timer.cancel()
-            del self._attempts[row.id]
-            self._dispatcher.ended(row.id)
-            if not self._attempts:
+            if self._attempts.get(row.id) is attempt:
+                del self._attempts[row.id]
+            self._older.discard(attempt)
+            self._dispatcher.ended(row.id, row.attempt)
+            if not len(self):
                 self._idle.set()
         if not attempt.reported and report is not None:
             attempt.reported = True

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ..core.inspect import stamp
 
 UNBOUNDED = 100_000
 """Columns of an output that is no terminal: nothing is cut or wrapped there."""
+GAP = 2
+SHORTEST_CELL = 12
 STYLES = {
     "ok": "green",
     "warn": "yellow",
@@ -54,15 +56,19 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns side by side. The first is never cut; on a terminal the others are, at its width."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if number else "ignore")
+    """Columns side by side. On a terminal the last one is cut at its width; the others, which have ids, are whole anywhere."""
     lines = [[clean(cell) for cell in row] for row in rows]
-    table.columns[0].min_width = max((len(line[0]) for line in lines), default=0)
-    for line in lines:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
-    _console().print(table)
+    widths = [max(cell_len(row[number]) for row in (columns, *lines)) for number in range(len(columns) - 1)]
+    console = _console()
+    room = max(SHORTEST_CELL, console.width - sum(width + GAP for width in widths))
+    for head, cells in ((True, columns), *((False, line) for line in lines)):
+        padded = [cell + " " * (width - cell_len(cell) + GAP) for cell, width in zip(cells, widths, strict=False)]
+        last = cells[-1] if cell_len(cells[-1]) <= room else set_cell_size(cells[-1], room - 1) + "…"
+        text = Text.assemble(
+            *((cell, "bold" if head else STYLES.get(cell.strip(), "")) for cell in (*padded, last)), no_wrap=True, overflow="ignore"
+        )
+        text.rstrip()
+        console.print(text, soft_wrap=True)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]], width: int = 14) -> None:

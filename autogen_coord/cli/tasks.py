@@ -109,7 +109,7 @@ def show(
     print_pairs(_pairs(info, now))
     if info.attempts:
         say()
-        columns = "attempt", "end", "started", "took", "provider", "session", "error"
+        columns = "attempt", "end", "started", "took", "provider", "error"
         print_table(columns, [_attempt(one, now) for one in info.attempts])
     if with_traceback and info.error:
         for line in str(info.error.get("traceback", "")).splitlines():
@@ -323,4 +323,4 @@ def _pairs(info: TaskInfo, now: float) -> list[tuple[str, str]]:
 def _attempt(one: inspect.AttemptInfo, now: float) -> tuple[str, ...]:
     started = inspect.stamp(one.started_at) if one.started_at is not None else ""
     took = span((one.ended_at or now) - one.started_at) if one.started_at is not None else ""
-    return str(one.number), one.end, started, took, one.provider or "", one.session or "", clean(_error_text(one.error), 200)
+    return str(one.number), one.end, started, took, one.provider or "", clean(_error_text(one.error), 200)

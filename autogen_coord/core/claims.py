@@ -17,7 +17,7 @@ from .events import Kind
 from .registry import candidates
 from .sessions import is_live, require
 from .store import Keys, Range, Rows
-from .tables import ATTEMPT, BLOB, CANCELLED, EXPIRED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
+from .tables import ATTEMPT, BLOB, CANCELLED, EXPIRED, FAILED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
 
 
 class Want(NamedTuple):
@@ -262,7 +262,11 @@ def give_back(rows: Rows, command: GiveBack, now: float, policy: Settings) -> in
             endings.end(rows, row, CANCELLED, now, policy)
             continue
         endings.record(rows, row, "released", now)
-        queue.admit(rows, queue.reroute(rows, endings.unclaimed(row), now, policy), now, policy)
+        row = queue.reroute(rows, endings.unclaimed(row), now, policy)
+        if queue.is_stranded(rows, row):  # addressed to a provider that left meanwhile: its pool was emptied, nobody looks there
+            endings.end(rows, row, FAILED, now, policy, error=endings.gone(pools.provider_in(row.pool) or "").stored())
+        else:
+            queue.admit(rows, row, now, policy)
     return back
 
 

@@ -67,10 +67,11 @@ class Dispatcher:
         self._heat = 0
         self._claiming: dict[str, int] | None = None
         self._claim: asyncio.Future[Claims] | None = None
-        self.running: dict[str, tuple[Slot, QueueRow]] = {}
+        self.running: dict[tuple[str, int], tuple[Slot, QueueRow]] = {}
+        """By (task, attempt): an attempt that ignores its end may still run beside its successor."""
         self._awaited: set[Wait] = set()
-        self._waiting: dict[str, int] = {}
-        self._alone: str | None = None
+        self._waiting: dict[tuple[str, int], int] = {}
+        self._alone: tuple[str, int] | None = None
         self._patience = policy.suspect_patience
         self._held_since: float | None = None
         self._pause_until = 0.0
@@ -197,7 +198,8 @@ class Dispatcher:
         return wants, ()
 
     def _wanted_by_name(self) -> tuple[str, ...]:
-        return tuple(wait.task for wait in self._awaited if wait.task not in self.running)
+        running = {task for task, _ in self.running}
+        return tuple(wait.task for wait in self._awaited if wait.task not in running)
 
     def _holds_back(self) -> bool:
         """Whether new work waits so that this process becomes empty for a suspect."""
@@ -250,8 +252,7 @@ class Dispatcher:
         """The answer of a claim was lost: what it may have claimed is given back before anything else is claimed."""
         self._cooling = False
         if self._accepting:
-            known = [(row.id, row.attempt) for _, row in self.running.values()]
-            self._line.offer(claims.disown, Disown(self._session, known)).add_done_callback(_swallow)
+            self._line.offer(claims.disown, Disown(self._session, list(self.running))).add_done_callback(_swallow)
             self.heat(self._served)
 
     def _begin(self, claimed: Claimed) -> None:
@@ -263,41 +264,44 @@ class Dispatcher:
             )
             return
         slot.active += 1
-        self.running[row.id] = (slot, row)
+        self.running[row.id, row.attempt] = (slot, row)
         if pools.is_alone(row.pool) and self._alone is None:
-            self._alone = row.id
+            self._alone = row.id, row.attempt
         slot.start(claimed)
 
     # what runners report
 
-    def ended(self, task: str) -> None:
+    def ended(self, task: str, attempt: int) -> None:
         """A handler has stopped: its slot is free."""
-        slot, _ = self.running.pop(task)
-        if self._waiting.pop(task, 0) == 0:
+        claim = task, attempt
+        slot, _ = self.running.pop(claim)
+        if self._waiting.pop(claim, 0) == 0:
             slot.active -= 1
-        if self._alone == task:
+        if self._alone == claim:
             self._alone = None
         self._line.wake()
 
-    def waits(self, task: str, child: Wait) -> None:
+    def waits(self, task: str, attempt: int, child: Wait) -> None:
         """A handler waits for a child from now on: its slot is free meanwhile."""
+        claim = task, attempt
         self._awaited.add(child)
-        if task in self.running:
-            count = self._waiting.get(task, 0)
-            self._waiting[task] = count + 1
+        if claim in self.running:
+            count = self._waiting.get(claim, 0)
+            self._waiting[claim] = count + 1
             if count == 0:
-                self.running[task][0].active -= 1
+                self.running[claim][0].active -= 1
         self._line.wake()
 
-    def goes_on(self, task: str, child: Wait) -> None:
+    def goes_on(self, task: str, attempt: int, child: Wait) -> None:
         """It has its answer: it takes its slot again without asking."""
+        claim = task, attempt
         self._awaited.discard(child)
-        count = self._waiting.get(task, 0)
+        count = self._waiting.get(claim, 0)
         if count == 1:
-            del self._waiting[task]
-            self.running[task][0].active += 1
+            del self._waiting[claim]
+            self.running[claim][0].active += 1
         elif count > 1:
-            self._waiting[task] = count - 1
+            self._waiting[claim] = count - 1
 
 
 def _swallow(future: asyncio.Future[int]) -> None:

@@ -14,24 +14,24 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
 class Ids:
-    """Draws ids for one process; `new` is cheap: a fresh random part each millisecond, a counter within it."""
+    """Draws ids for one process; `new` is cheap: time and random part are drawn anew each millisecond, a counter runs within it."""
 
     def __init__(self) -> None:
         self._last = 0
         self._count = 0
         self._process = os.getpid()
-        self._tail = ""
+        self._head = self._tail = ""
 
     def new(self) -> str:
         """A new id: 10 characters of time, 4 of counter, 12 random ones."""
-        now = max(time.time_ns() // 1_000_000, self._last)
-        if now != self._last or self._count >= 0xFFFFF or self._process != os.getpid():
-            if self._count >= 0xFFFFF:
-                now += 1
-            self._last, self._count, self._process = now, 0, os.getpid()
+        now = time.time_ns() // 1_000_000
+        if now > self._last or self._count >= 0xFFFFF or self._process != os.getpid():
+            self._last = max(now, self._last + 1)
+            self._count, self._process = 0, os.getpid()
+            self._head = _text(self._last, 5)
             self._tail = _text(int.from_bytes(os.urandom(8)) >> 4, 6)
-        self._count += 1
-        return _text(now, 5) + _text(self._count, 2) + self._tail
+        self._count = count = self._count + 1
+        return self._head + _PAIRS[count >> 10] + _PAIRS[count & 1023] + self._tail
 
 
 def _text(number: int, pairs: int) -> str:

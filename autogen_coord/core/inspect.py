@@ -267,7 +267,8 @@ async def _walk(store: Store, table: Any, states: Sequence[str], capability: str
             break
         high = rows[-1].id
         ids = [row.id for row in rows if capability in (None, row.capability) and (table is TASK or row.state in states)]
-        found += await _many_infos(store, ids[: limit - len(found)])
+        # one may have moved on since the page was read
+        found += [info for info in await _many_infos(store, ids[: limit - len(found)]) if not states or info.state in states]
     return found
 
 

@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from autogen_coord import Settings, TaskState
 from autogen_coord.cli import doctor, main
-from autogen_coord.cli.printing import clean, moment, span
+from autogen_coord.cli.printing import clean, moment, print_table, span
 from autogen_coord.core import burial, claims, registry, sessions, tasks
 from autogen_coord.core.burial import Bury
 from autogen_coord.core.claims import Claim, Finish, Want
@@ -32,6 +33,7 @@ from autogen_coord.core.tasks import Submit
 from autogen_coord.errors import NotFoundError
 from autogen_coord.stores import open_store
 from autogen_coord.stores.sqlite import checkup, files
+from autogen_coord.stores.sqlite.gate import Gate
 
 T = TypeVar("T")
 LASTING = Settings(session_ttl=3000.0, suspect_after=2000.0)
@@ -289,7 +291,7 @@ class TestSeeing:
         said = desk.run("tasks", "show", "a").out
         assert re.search(r"^state +failed$", said, re.M)
         assert re.search(r"^error +ValueError: no article a$", said, re.M)
-        assert re.search(r"^1 +failed +\S+ \S+ +\d+ ms +p-s1 +s1 +ValueError: no article a *$", said, re.M)
+        assert re.search(r"^1 +failed +\S+ \S+ +\d+ ms +p-s1 +ValueError: no article a$", said, re.M)
         assert 'File "x.py"' not in said
         assert 'File "x.py"' in desk.run("tasks", "show", "a", "--traceback").out
         value = desk.json("tasks", "show", "a")
@@ -623,6 +625,18 @@ class TestDoctor:
             says == "0 live, 0 suspect, 1 overdue, 0 dead; nobody is there to take their work over: start any program on this store"
         )
 
+    def test_a_turn_to_write_that_does_not_come(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        desk.provide()
+        monkeypatch.setenv("AUTOGEN_COORD_STORE_WAIT", "0.2")
+        gate = Gate(str(desk.path))
+        try:
+            with gate.passed(time.monotonic() + 1.0):
+                level, says = self.checks(desk)["turn to write"]
+        finally:
+            gate.close()
+        assert level == "fail"
+        assert "another process holds" in says
+
     def test_a_namespace_that_is_not_there(self, desk: Desk) -> None:
         desk.provide()
         level, says = self.checks(desk, "--namespace", "typo")["namespace"]
@@ -686,6 +700,21 @@ class TestTheCommandItself:
     def test_times_are_said_in_one_unit(self, seconds: float, words: str) -> None:
         assert span(seconds) == words
         assert moment(0.0, seconds) == f"1970-01-01 00:00:00Z ({words} ago)"
+
+    def test_a_narrow_terminal_cuts_the_last_column_and_no_other(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row = ("x" * 26, "succeeded", "k" * 60)
+        print_table(("task", "state", "key"), [row])
+        assert capsys.readouterr().out.splitlines()[1] == "  ".join(row)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", "60")
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        print_table(("task", "state", "key"), [row])
+        line = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out.splitlines()[1])
+        assert line == "  ".join((row[0], row[1], "k" * 20 + "…"))
+        assert len(line) == 60
 
     def test_long_texts_are_cut(self) -> None:
         assert clean("x" * 10, 5) == "xxxx…"

@@ -131,6 +131,8 @@ class Play:
         self.log: list[str] = []
         """What was done, for people."""
         self.commands = 0
+        self._last: Any = None
+        """What the command before was told."""
         self._leader = DictionaryStore("leader", program.policy, clock=clock)
 
     def run(self) -> None:
@@ -191,6 +193,7 @@ class Play:
             self.world.heard(command, answer)
             self.watch.after(command, answer)
         all_changes += changes
+        self._last = answer
         return _comparable(answer, error)
 
     def _follow(
@@ -253,6 +256,9 @@ class Play:
         providers = tuple(rows(PROVIDER))
         for _ in range(2 * len(rows(TASK)) + 2):
             yield _step(0.0, Command("burial.settle", Settle(providers)))
+            if self._last is False:
+                break
+        require(self._last is False or not providers, "burial", "settling never ends")
         yield _step(0.0, announcement(_Calm(), last, ("alpha", "beta", "gamma:2")))
         for _ in range(len(rows(TASK)) + 20):
             if not rows(QUEUE):

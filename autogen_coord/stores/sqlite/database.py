@@ -217,6 +217,8 @@ class Database:
             known = statements(table)
             if new is None:
                 sql, values = known.delete, [space, *old[: known.keys]]
+            elif old is None and None not in new:
+                sql, values = known.insert, [space, *new]
             elif old is None:
                 sql = known.insert_of(tuple([value is None for value in new]))
                 values = [space, *[value for value in new if value is not None]]

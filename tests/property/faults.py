@@ -1,0 +1,151 @@
+"""Planted faults: each takes one promise out of a rule, by changing a piece of its source.
+
+A fault whose piece is no longer found in the source says so: then the rule was rewritten, and the fault must be planted anew.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import inspect
+import textwrap
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from autogen_coord.core import bodies, burial, claims, commit, endings, events, fold, pruning, queue, registry, sessions, tasks, timers
+
+
+class Piece(NamedTuple):
+    """In a function of a module (or a method of its class), ``old`` becomes ``new``."""
+
+    where: ModuleType
+    name: str
+    old: str
+    new: str
+
+
+class Fault(NamedTuple):
+    name: str
+    pieces: tuple[Piece, ...]
+    checks: tuple[str, ...]
+    """The checks that may be the first to notice."""
+
+
+def plant(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    for piece in fault.pieces:
+        owner, name = _owner(piece)
+        source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+        assert piece.old in source, f"{fault.name}: {piece.where.__name__}.{piece.name} no longer has {piece.old!r}: plant it anew"
+        changed = source.replace(piece.old, piece.new, 1)
+        space = piece.where.__dict__
+        made: dict[str, object] = {}
+        flags = __future__.annotations.compiler_flag
+        exec(compile(changed, f"<{fault.name}>", "exec", flags=flags, dont_inherit=True), space, made)
+        monkeypatch.setattr(owner, name, made[name])
+
+
+def _owner(piece: Piece) -> tuple[object, str]:
+    owner: object = piece.where
+    *path, name = piece.name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name
+
+
+def _fault(name: str, where: ModuleType, function: str, old: str, new: str, *checks: str) -> Fault:
+    return Fault(name, (Piece(where, function, old, new),), checks)
+
+
+FAULTS: tuple[Fault, ...] = (
+    # the fence
+    _fault("no attempt check", claims, "held", "row.attempt != attempt", "False", "fence"),
+    _fault("no check of who claimed", claims, "held", "row.session != session", "False", "fence"),
+    _fault("a finish of a dead session is accepted", claims, "held", "if is_live(rows, session) else None", "", "fence"),
+    _fault("a dead session claims", claims, "claim", "require(rows, command.session)", "pass", "fence"),
+    _fault("a child of a claim that is over", tasks, "_require_parent", "row.attempt != attempt", "False", "fence"),
+    _fault("any finish is taken for a repeated one", claims, "finish", "if not _was_accepted", "if False and not _was_accepted", "fence"),
+    # claims
+    _fault("attempt not increased", claims, "_take", "row.attempt + 1", "max(row.attempt, 1)", "claimed twice", "attempts", "crash"),
+    _fault("running tasks stay among the ready", claims, "_take", "state=RUNNING", "state=READY", "claimed twice", "attempts", "due"),
+    _fault("rank ignored", claims, "_best", "limit=want.slots", "limit=want.slots, reverse=True", "order"),
+    _fault("pools not merged by rank", claims, "_best", "found.sort(", "found.sort(reverse=True, ", "order"),
+    _fault("priority ignored", queue, "rank_of", "priority * policy", "0 * policy", "order"),
+    _fault("slots ignored", claims, "_best", "return found[: want.slots]", "return found", "slots"),
+    _fault("what expired is claimed", claims, "_expired", "if late:", "late = False\n    if late:", "expiry"),
+    _fault("a suspect is taken by name beside others", claims, "_by_name", "row.suspect and", "False and", "suspects"),
+    # lanes
+    _fault("no lane check", queue, "admit", "if holder is not None:", "if False:", "lanes"),
+    _fault("a lane is not freed at an end", queue, "free_lane", "row.place != HOLDS", "True", "lanes"),
+    _fault("a lane goes to the last", queue, "free_lane", "limit=1", "limit=1, reverse=True", "lanes"),
+    _fault("a retry loses its lane", queue, "delay", "HOLDS if row.place == HOLDS else LATER", "LATER", "lanes"),
+    # endings
+    _fault("live and ended", endings, "end", "rows.drop(QUEUE, row)", "pass", "live xor ended"),
+    _fault(
+        "double outcome", claims, "finish", "        return outcome",
+        "        rows.put(OUTCOME, outcome._replace(finished_at=now)) if outcome else None\n        return outcome",
+        "final",
+    ),
+    _fault("children not cancelled at a failure", endings, "end", "if row.children and", "if False and", "children"),
+    _fault("a parent waits for one that ended", endings, "end", "parent.waits_for == row.id", "False", "children"),
+    _fault("finished not counted", endings, "end", "count(rows, FINISHED)", "pass", "finished"),
+    _fault("an end without its event", endings, "end", "events.append(", "(lambda *a: None)(", "endings"),
+    _fault("too many tries", endings, "fail", "row.failures >= retry.tries", "row.failures > retry.tries", "tries"),
+    _fault("crashes among others count", endings, "crash", "1 if pools.is_alone(row.pool) else 0", "1", "tries"),
+    _fault("suspects among others", endings, "crash", "pool=pools.alone(row.pool)", "pool=row.pool", "suspects"),
+    _fault("a rejection counts as a failure", endings, "unclaimed", "session=None,", "session=None, failures=row.failures + 1,", "tries"),
+    # events and counters
+    _fault("event counter not increased", events, "append", "CounterRow(NUMBER, number", "CounterRow(NUMBER, 0 * number", "counters", "events", "crash"),
+    _fault("a number is left out", events, "append", "counter.value + 1", "counter.value + 2", "events"),
+    # sessions and burial
+    _fault("anybody may judge", sessions, "declare_dead", "now - judge.steady_since < judge.ttl", "False", "judges"),
+    _fault("declared dead within the lease", sessions, "declare_dead", "now <= row.lease_until", "False", "judges"),
+    _fault("a late renewal counts as steady", sessions, "renew", "now if late else", "", "judges"),
+    _fault("the dead renew", sessions, "renew", "row.state != LIVE", "False", "judges"),
+    _fault("burial forgets a claim", burial, "bury", "for found in claims:", "for found in claims[1:]:", "burial"),
+    _fault("burial forgets the pools", burial, "bury", "left -= empty_pools(rows, provider, left, now, policy)", "pass", "strands"),
+    _fault("what is addressed to one who left is returned to it", claims, "give_back", "queue.is_stranded(rows, row)", "False", "strands"),
+    # keys
+    _fault("key ignored", tasks, "_earlier", "if command.key is None:", "if True:", "keys"),
+    _fault("a key with other input is taken", tasks, "_earlier", "task.input_hash != command.input_hash", "False", "keys"),
+    _fault("steps are made anew", tasks, "_earlier", "if same:", "if False:", "keys"),
+    _fault("a repeated submit is a new one", tasks, "submit", "if known is not None:", "if False:", "keys", "crash"),
+    # requeue
+    _fault("requeue revives the old task", tasks, "requeue", "_create(rows, again, None,", "_create(rows, again._replace(id=task.id), None,", "crash", "requeue", "final"),
+    _fault("requeue does not say where from", tasks, "requeue", "requeued_from=task.id", "requeued_from=None", "requeue"),
+    _fault("what succeeded is requeued", tasks, "requeue", "outcome.state not in DEAD_LETTERS", "False", "requeue"),
+    # time
+    _fault("due not derived", queue, "put", "due_of(row, policy)", "row.due", "due", "timers"),
+    _fault("a deadline has no end", timers, "_turn_one", "row.deadline is not None and", "False and", "timers"),
+    _fault(
+        "a clock used inside a rule", queue, "delay", "ready_at=until", "ready_at=until + __import__('time').time() % 1",
+        "clock", "rows", "answers",
+    ),
+    _fault(
+        "randomness inside a rule", endings, "end", "text, blob =", "error = error and str(__import__('random').random())\n    text, blob =",
+        "rows", "answers",
+    ),
+    # purity
+    _fault(
+        "state outside the rows", endings, "count",
+        "counter.value if counter else 0", "globals().__setitem__('_n', globals().get('_n', 0) + 1) or globals()['_n'] - 1",
+        "counters", "finished", "rows",
+    ),
+    # bodies and pruning
+    _fault("blob references not counted", bodies, "keep", "blob.refs + 1 if blob else 1", "1", "blobs"),
+    _fault("blobs kept for ever", bodies, "release", "if blob is None:", "if True:", "blobs"),
+    _fault("attempts outlive their task", pruning, "forget", "rows.drop(ATTEMPT, attempt)", "pass", "leak"),
+    _fault("attempts of one try outlive their task", pruning, "forget", "(outcome.attempt and outcome.session is None)", "False", "leak"),
+    _fault("live events pruned", pruning, "_prune_events", "floor = row.number", "pass", "events"),
+    # the registry
+    _fault("a broken capability is half announced", commit, "_Fold.__call__", "except Exception as error:\n                rows.undo(mark)", "except Exception as error:\n                pass", "rows", "answers", "batch"),
+    # the fold
+    _fault("undo forgotten", fold, "Pending.undo", "self._written = None", "return", "rows", "answers", "batch"),
+    _fault("undo forgets the indexes", fold, "Pending.undo", "merge.leave(key, current)", "pass", "answers", "rows", "batch"),
+    _fault("a scan ignores own changes", fold, "Pending.scan", "if live:", "if False:", "answers", "rows", "walks", "lanes"),
+    _fault("a scan shows what was changed as it was", fold, "Pending.scan", "if key not in changed:", "if True:", "answers", "rows", "batch", "crash"),
+    _fault("limit ignored", fold, "Pending.scan", "return rows[: range.limit]", "return rows", "answers", "rows", "walks", "slots"),
+    _fault("hidden rows count against the limit", fold, "Pending.scan", "range.limit + len(gone)", "range.limit", "answers", "rows"),
+    _fault("pools not told to listeners", commit, "committed", "pools.add(new.pool)", "pass", "told"),
+)  # fmt: skip
