@@ -487,7 +487,8 @@ class Coordination:
         try:
             return await self._wait(process, wait, decode, owned=False)
         except asyncio.CancelledError:
-            if not context.cancelled.is_set():  # the handler gave this child up by itself; a stopped attempt's children stay
+            # the handler gave this child up by itself; a stopped attempt's children stay
+            if command.key is None and not context.cancelled.is_set():
                 self._cancel_later(process, wait.task)
             raise
         finally:

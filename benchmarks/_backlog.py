@@ -40,8 +40,8 @@ OUTPUT = '{"text":"a long tex"}'
 YEAR = 365 * 86_400.0
 OTHER_SESSION, OTHER_PROVIDER = "s-elsewhere", "p-elsewhere"
 LANE = "taken"
-PER_TASK = 3
-"""Events of a task that went well: delegated, started, completed."""
+STORY = (Kind.TASK_DELEGATED, Kind.TASK_ACCEPTED, Kind.TASK_STARTED, Kind.TASK_COMPLETED)
+"""The events of a task that went well."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class _Rows:
 
     def _of_finished(self, count: int) -> Written:
         # pruning keeps the newest events: only those are written, as in a store in its steady state
-        first_kept = PER_TASK * count - self._policy.keep_count
+        first_kept = len(STORY) * count - self._policy.keep_count
         for number in range(count):
             id = new_id()
             at = self._now - 3600 + 3600 * number / count
             seq = self._event + 1
-            for kind in (Kind.TASK_DELEGATED, Kind.TASK_STARTED, Kind.TASK_COMPLETED):
+            for kind in STORY:
                 self._event += 1
                 if self._event > first_kept:
                     yield EVENT, EventRow(self._event, at, kind, id, OTHER_SESSION, f'{{"capability":"{self._label}"}}')

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-Case = Callable[[], Awaitable[Sequence["Figure"]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,16 @@ from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAge
 
 from autogen_coord import Coordination, capability
 from autogen_coord.core import housekeeping
+from autogen_coord.core.events import FLOOR, NUMBER
+from autogen_coord.core.store import Keys
+from autogen_coord.core.tables import COUNTER
 from autogen_coord.settings import Settings
 from autogen_coord.stores import open_store
 from benchmarks._backlog import Backlog, fill
 from benchmarks._load import Call, durations, interleaved, percentile, spread
 from benchmarks._report import Figure, Report, arguments, say
+
+Case = Callable[[], Coroutine[None, None, Sequence[Figure]]]
 
 ROUNDS = 5
 SECONDS = 0.6
@@ -92,7 +98,7 @@ async def folder() -> AsyncIterator[Path]:
         yield Path(path)
 
 
-def _tasks(store: str, concurrency: int) -> Callable[[], Awaitable[Sequence[Figure]]]:
+def _tasks(store: str, concurrency: int) -> Case:
     async def case() -> Sequence[Figure]:
         async with folder() as path, theirs() as send:
             url = str(path / "coord.db") if store == "sqlite" else "dict://"
@@ -140,7 +146,8 @@ async def _filled(path: Path, backlog: Backlog) -> str:
         rows = await fill(store, backlog, shorten.label, Settings())
     finally:
         await store.close()
-    say(f"filled {rows:,} rows, {path.stat().st_size >> 20:,} MiB, in {time.perf_counter() - began:.0f} s")
+    size = os.stat(path).st_size >> 20
+    say(f"filled {rows:,} rows, {size:,} MiB, in {time.perf_counter() - began:.0f} s")
     return str(path)
 
 
@@ -172,8 +179,19 @@ async def _prune(used: str) -> Figure:
                     rates += some
     finally:
         housekeeping.PRUNE_EVERY = often
-    notes = {"spread": spread(mine), "spread_theirs": spread(other)}
+    notes = {"spread": spread(mine), "spread_theirs": spread(other), "events_over_limit": await _over_limit(used)}
     return Figure("prune-256", median(mine), "tasks/s", "the same store without pruning", median(other), notes)
+
+
+async def _over_limit(used: str) -> int:
+    """Events that pruning has still to take."""
+    store = await open_store(used, "default", Settings())
+    try:
+        (counters,) = await store.read(Keys(COUNTER, (NUMBER, FLOOR)))
+        newest, floor = (row.value if row is not None else 0 for row in counters)
+        return max(0, newest - floor - Settings().keep_count)
+    finally:
+        await store.close()
 
 
 async def _nothing() -> None:
@@ -235,7 +253,7 @@ def _resident() -> int:
     return 0
 
 
-CASES: dict[str, Callable[[], Awaitable[Sequence[Figure]]]] = {
+CASES: dict[str, Case] = {
     "sqlite-1": _tasks("sqlite", 1),
     "sqlite-64": _tasks("sqlite", 64),
     "sqlite-256": _tasks("sqlite", 256),

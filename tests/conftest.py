@@ -240,9 +240,7 @@ class Ground:
     def provide(self, session: str = "s1", provider: str = "p1", label: str = "work", limit: int = 8) -> str:
         name, version = registry.split_label(label)
         row = CapabilityRow(name, version, "", '{"type":"string"}', '{"type":"string"}', "", 0.0)
-        there = ProviderRow(
-            provider, session, session, label, version, "function", None, None, registry.ONLINE, limit, None, 0.0
-        )
+        there = ProviderRow(provider, session, session, label, version, "function", None, None, registry.ONLINE, limit, None, 0.0)
         self.do(registry.announce, Announce(session, [row], [there]))
         return provider
 

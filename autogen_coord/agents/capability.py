@@ -16,6 +16,8 @@ from ..errors import InvalidInputError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
 
 
 class ContextPort(Protocol):
@@ -109,11 +111,11 @@ def check_limit(limit: object, where: str) -> int | None:
     return limit
 
 
-class Capability(Generic[In, Out]):
+class Capability(Generic[In_contra, Out_co]):
     """A function with a name, a version and schemas: what `@capability` makes of it. It can still be called directly."""
 
     def __init__(
-        self, function: Callable[..., Awaitable[Out]], name: str | None, version: str, description: str | None, limit: int | None
+        self, function: Callable[..., Awaitable[Out_co]], name: str | None, version: str, description: str | None, limit: int | None
     ) -> None:
         where = f"@capability {getattr(function, '__qualname__', function)!s}"
         if not inspect.iscoroutinefunction(function):
@@ -131,7 +133,7 @@ class Capability(Generic[In, Out]):
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Out]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Out_co]:
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -147,7 +149,7 @@ class Capability(Generic[In, Out]):
             self._resolved = _Form(self.function, self.label, self._where)
         return self._resolved
 
-    def handle(self, input: In, context: TaskContext) -> Awaitable[Out]:
+    def handle(self, input: In_contra, context: TaskContext) -> Awaitable[Out_co]:
         """Call the function as its signature wants it."""
         form = self.form
         if form.context_name is None:
@@ -193,12 +195,16 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[[In], Awaitable[Out]], /) -> Capability[In, Out]: ...
     @overload
     def __call__(self, function: Callable[[In, TaskContext], Awaitable[Out]], /) -> Capability[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
 
 
 @overload
 def capability(function: Callable[[In], Awaitable[Out]], /) -> Capability[In, Out]: ...
 @overload
 def capability(function: Callable[[In, TaskContext], Awaitable[Out]], /) -> Capability[In, Out]: ...
+@overload
+def capability(function: Callable[[TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
 @overload
 def capability(
     name: str | None = None, /, *, version: str = "1", description: str | None = None, max_concurrency: int | None = None

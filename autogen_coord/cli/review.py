@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,13 @@ import typer
 
 from ..errors import CoordError
 from ..settings import Settings
+from . import running
 
 
 def review(
     path: Annotated[str, typer.Argument(help="A directory, a file, or the name of an installed package.")],
     store: Annotated[str | None, typer.Option(help="The store that keeps tasks and answers. Default: settings.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The application within the store. Default: settings.")] = None,
     out: Annotated[
         Path, typer.Option(help="Report to write, without its ending; a directory takes report.md, report.json.")
     ] = Path("report"),
@@ -30,16 +31,16 @@ def review(
     from ..review.progress import progress_on
 
     try:
-        settings = Settings.load(store=store)
+        settings = Settings.load(store=store, namespace=namespace)
         with progress_on() as progress:
-            run = asyncio.run(job.review(path, settings, progress, jobs))
+            run = running.run(job.review(path, settings, progress, jobs))
         paths = report.write(run.report, _base(out))
     except (CoordError, OSError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, running.Terminated) as stop:
         typer.echo("stopped; the same command finishes what is left", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
     stored = run.tasks - run.ran
     if as_json:
         summary = run.report.summary() | {"tasks": run.tasks, "ran": run.ran, "stored": stored}

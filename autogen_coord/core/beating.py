@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ..errors import StoreError
+from ..errors import CoordError
 from ..settings import Settings
 from . import sessions
 from .clock import Clock, boottime
@@ -67,6 +67,10 @@ class Heart:
             self._thread = threading.Thread(target=self._run, name="autogen-coord-beat", daemon=True)
             self._thread.start()
 
+    def release(self) -> None:
+        """Keep no session any more: its goodbye is on its way, and must not be taken for its death."""
+        self._session = None
+
     async def stop(self) -> None:
         self._stop.set()
         if self._thread is not None:
@@ -116,8 +120,11 @@ class Heart:
             self.late_beats += 1
         try:
             alive = self._store.transact_blocking(lambda rows, now: sessions.renew(rows, session, now, self._policy))
-        except StoreError as error:
+        except CoordError as error:
             log.warning("the lease of %s could not be renewed: %s", session, error.code)
+            return
+        except Exception:  # a beat that fails may be followed by one that does not: the thread goes on
+            log.exception("the lease of %s could not be renewed", session)
             return
         if alive:
             self._was_renewed(sent)

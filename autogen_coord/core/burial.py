@@ -32,6 +32,7 @@ def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
         if provider.status != OFFLINE:
             retire(rows, provider, OFFLINE, now)
     claims = rows.scan(Range(QUEUE, "by_session", (session.id,), limit=left))
+    queue.expect(rows, claims)
     for found in claims:
         row = rows.one(QUEUE, found.id)
         if row is not None and row.session == session.id:
@@ -63,8 +64,13 @@ def empty_pools(rows: Rows, provider: ProviderRow, most: int, now: float, policy
     moved = 0
     pool = pools.addressed(provider.capability, provider.id)
     for place in (pool, pools.alone(pool)):
-        for row in rows.scan(Range(QUEUE, "ready", (place,), limit=most - moved)):
+        pinned = rows.scan(Range(QUEUE, "ready", (place,), limit=most - moved))
+        queue.expect(rows, pinned)
+        for found in pinned:
             moved += 1
+            row = rows.one(QUEUE, found.id)  # an earlier one may have ended it (a parent its children)
+            if row is None:
+                continue
             task = rows.one(TASK, row.id)
             if task is not None and task.target is not None:
                 endings.end(rows, row, FAILED, now, policy, error=endings.gone(provider.id).stored())

@@ -133,7 +133,9 @@ def _best(rows: Rows, want: Want, dry: list[str]) -> list[QueueRow]:
 def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[QueueRow]:
     providers = dict(command.serves)
     taken: list[QueueRow] = []
-    for row in rows.get(QUEUE, tuple(command.tasks)):
+    rows.get(QUEUE, command.tasks)
+    for id in command.tasks:
+        row = rows.one(QUEUE, id)  # as it is now: one that expired before it may have taken this one along
         if row is None or row.state != READY or (row.suspect and not (command.alone and not taken)):
             continue
         provider = providers.get(row.capability)

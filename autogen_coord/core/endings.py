@@ -91,7 +91,9 @@ def count(rows: Rows, name: str, more: int = 1) -> None:
 
 
 def cancel_children(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
-    for found in rows.scan(Range(QUEUE, "by_parent", (row.id,))):
+    children = rows.scan(Range(QUEUE, "by_parent", (row.id,)))
+    queue.expect(rows, children)
+    for found in children:
         child = rows.one(QUEUE, found.id)  # as it is now: a sibling's end may have promoted it
         if child is not None:
             cancel(rows, child, now, policy)

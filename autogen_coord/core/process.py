@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from ..errors import ClosedError, CoordError, StoreError
+from ..errors import ClosedError, ConfigError, CoordError, StoreError
 from ..settings import Settings
 from . import sessions
 from .beating import Heart
@@ -77,8 +77,11 @@ class Process:
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._reborn: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        """The line first."""
         self._life: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._pid = os.getpid()
 
     async def start(self, *more: Callable[[], Coroutine[None, None, None]]) -> None:
         """Open a session and start the loops, and ``more`` of them."""
@@ -104,7 +107,7 @@ class Process:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                loops = [
+                self._loops = [
                     group.create_task(loop, name=name)
                     for name, loop in (
                         ("line", self.line.run()),
@@ -115,10 +118,10 @@ class Process:
                         ("trust", self.heart.watch()),
                     )
                 ]
-                loops += [group.create_task(loop()) for loop in more]
+                self._loops += [group.create_task(loop()) for loop in more]
                 started.set_result(None)
                 await self._stop.wait()
-                for loop in loops:
+                for loop in self._loops:
                     loop.cancel()
                 if self._reborn is not None:
                     self._reborn.cancel()
@@ -146,7 +149,9 @@ class Process:
             await asyncio.wait([self._reborn])
 
     def check(self) -> None:
-        """Raises: ClosedError when it is not running."""
+        """Raises: ClosedError when it is not running, ConfigError in the child of a fork."""
+        if os.getpid() != self._pid:
+            raise ConfigError("the coordination was opened before a fork, its loops run in the parent: open one in the child")
         if self._group is None or self._stop.is_set():
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`") from self._failure
 
@@ -154,6 +159,7 @@ class Process:
         """End the loops, after a ``goodbye``: only who holds nothing any more may say it."""
         try:
             if goodbye and self._group is not None and self.session:
+                self.heart.release()
                 async with asyncio.timeout(self.policy.store_wait):
                     await self.line.put(sessions.close_session, CloseSession(self.session))
         except (CoordError, TimeoutError) as error:
@@ -163,6 +169,8 @@ class Process:
 
     async def _end_loops(self) -> None:
         await self.heart.stop()
+        for loop in self._loops[1:]:  # before the line: they would find it closed
+            loop.cancel()
         if self._group is not None:
             try:
                 async with asyncio.timeout(self.policy.store_wait):

@@ -7,6 +7,8 @@ that is not yet due (place 2) does not take part. A retry keeps the lane while i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..settings import Settings
 from . import pools
 from .registry import is_online, pool_for
@@ -48,6 +50,12 @@ def put(rows: Rows, row: QueueRow, policy: Settings) -> None:
     """Write a live task, with its ``due`` derived."""
     due = due_of(row, policy)
     rows.put(QUEUE, row if due == row.due else row._replace(due=due))
+
+
+def expect(rows: Rows, found: Sequence[QueueRow]) -> None:
+    """Ask at once for what is read of each when they end or move on: a store that loads in rounds needs one, not one a task."""
+    rows.get(TASK, [row.id for row in found])
+    rows.get(QUEUE, [row.parent for row in found if row.parent is not None])
 
 
 def admit(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -45,7 +46,7 @@ class Schema(Generic[T]):
             fitting = self._adapter.validate_python(value)
             text = encode(self._adapter.dump_python(fitting, mode="json", by_alias=True, warnings=False))
             if "null" in text:
-                _refuse_hidden_nan(fitting)
+                _refuse_hidden_nan(self._adapter.dump_python(fitting, warnings=False))
             self._read(text)  # a model that was made without validation, or changed since, pydantic does not look at again
         except ValidationError as error:
             raise wrong(f"{self.where}: {_what(error)}") from error
@@ -88,7 +89,15 @@ def _refuse_vague(annotation: Any, where: str) -> None:
 
 def _refuse_hidden_nan(value: Any) -> None:
     """Where a type says nothing, pydantic writes NaN as null. Raises: InvalidInputError."""
-    encode(to_jsonable_python(value, by_alias=True, inf_nan_mode="constants", fallback=lambda _: None))
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise InvalidInputError(f"{one} is no JSON number: pass numbers that are finite, or None")
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple | set | frozenset):
+            left += one
 
 
 def jsonable(value: Any) -> str:

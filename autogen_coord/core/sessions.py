@@ -56,7 +56,7 @@ def renew(rows: Rows, id: str, now: float, policy: Settings) -> bool:
     row = rows.one(SESSION, id)
     if row is None or row.state != LIVE:
         return False
-    late = now > row.lease_until - policy.trust_margin
+    late = now > row.lease_until - policy.trust_margin or now < row.steady_since  # the latter: a clock that stepped back
     rows.put(SESSION, row._replace(lease_until=now + row.ttl, steady_since=now if late else row.steady_since))
     return True
 

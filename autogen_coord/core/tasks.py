@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..errors import DuplicateTaskError, InvalidInputError, NoProviderError, NotFoundError, StaleClaimError
+from ..errors import DeadlockError, DuplicateTaskError, InvalidInputError, NoProviderError, NotFoundError, StaleClaimError
 from ..settings import Settings
 from . import bodies, endings, events, queue
 from .events import Kind
@@ -77,7 +77,8 @@ class Sent(NamedTuple):
 def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitted:
     """Store a task, or find the one that its key (or its place in its parent) names.
 
-    Raises: NoProviderError (never announced), DuplicateTaskError, StaleClaimError (the parent's claim is over), NotFoundError.
+    Raises: NoProviderError (never announced), DuplicateTaskError, StaleClaimError (the parent's claim is over), DeadlockError (the
+    key names a task that waits for this one).
     """
     known = rows.one(TASK, command.id)
     if known is not None:  # the same command once more, after a commit whose answer was lost
@@ -86,6 +87,7 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
     earlier = _earlier(rows, command)
     if earlier is not None:
         if parent is not None and earlier.outcome is None:
+            _refuse_cycle(rows, parent.id, earlier.id)
             rows.put(QUEUE, parent._replace(waits_for=earlier.id))
         return earlier
     require_known(rows, command.capability)
@@ -147,6 +149,18 @@ def _require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
     return row
 
 
+def _refuse_cycle(rows: Rows, parent: str, child: str) -> None:
+    """Raises: DeadlockError when the child waits, itself or through others, for the handler that would wait for it."""
+    cycle = [parent]
+    row = rows.one(QUEUE, child)
+    while row is not None and row.id not in cycle[1:]:
+        cycle.append(row.id)
+        if row.id == parent:
+            path = " -> ".join(cycle)
+            raise DeadlockError(f"waiting for this key would never end: {path}; give the child a key of its own", cycle=cycle)
+        row = None if row.waits_for is None else rows.one(QUEUE, row.waits_for)
+
+
 def _earlier(rows: Rows, command: Submit) -> Submitted | None:
     """The task that this one repeats: by key within its capability, or by step within its parent."""
     if command.step_key is not None:
@@ -154,9 +168,7 @@ def _earlier(rows: Rows, command: Submit) -> Submitted | None:
         if same:
             found = _found(rows, same[0].id)
             # of an earlier attempt's children those that succeeded or still run are taken; one that failed is made anew
-            if found.outcome is None or found.outcome.state == SUCCEEDED:
-                return found
-        return None
+            return found if found.outcome is None or found.outcome.state == SUCCEEDED else None
     if command.key is None:
         return None
     for task in rows.scan(Range(TASK, "by_key", (command.capability, command.key), limit=1, reverse=True)):

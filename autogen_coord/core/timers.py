@@ -22,6 +22,7 @@ class Turn(NamedTuple):
 def turn(rows: Rows, command: Turn, now: float, policy: Settings) -> bool:
     """Do one slice of what is due; True when there is more."""
     due = rows.scan(Range(QUEUE, "by_due", (), high=math.nextafter(now, math.inf), limit=policy.slice))
+    queue.expect(rows, due)
     for found in due:
         row = rows.one(QUEUE, found.id)  # an earlier one may have ended it (a parent its children)
         if row is not None and row.due is not None and row.due <= now:

@@ -423,7 +423,7 @@ async def test_cancelling_twice_asks_once(coord: Coordination) -> None:
     await coord.provide(hold)
     handle = await coord.submit(hold, "a")
     await gate.saw()
-    assert await asyncio.gather(handle.cancel(), handle.cancel()) == [True, True]
+    assert list(await asyncio.gather(handle.cancel(), handle.cancel())) == [True, True]
     await ended(handle)
     asked = [one async for one in coord.events(0, kinds=["task.cancelling"], follow=False)]
     assert [one.subject for one in asked] == [handle.id]

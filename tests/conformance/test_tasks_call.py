@@ -462,7 +462,7 @@ async def test_a_call_goes_on_while_a_busy_provider_lives(world: World) -> None:
     assert not second.done()
     gate.release.set()
     async with soon():
-        assert await asyncio.gather(first, second) == ["a!", "b!"]
+        assert (await first, await second) == ("a!", "b!")
 
 
 async def test_a_task_for_a_provider_that_is_not_there_is_refused(coord: Coordination) -> None:

@@ -101,7 +101,7 @@ async def test_a_delayed_task_does_not_start_before_its_moment(coord: Coordinati
     gate.release.set()
     await coord.provide(hold)
     for options in ({"delay": 0.15}, {"at": datetime.now(UTC) + timedelta(seconds=0.15)}, {"at": time.time() + 0.15}):
-        handle = await coord.submit(hold, "a", **options)  # type: ignore[arg-type]
+        handle = await coord.submit(hold, "a", **options)
         assert await state_of(handle) == "delayed"
     for handle in (await coord.submit(hold, "b", delay=0.15),):
         info = await ended(handle)
@@ -137,8 +137,6 @@ async def test_tasks_of_a_lane_run_one_at_a_time_in_order(coord: Coordination) -
     await gate.saw(5)
     assert gate.seen == ["first", "urgent", "a", "b", "c"]
     assert gate.most == 1
-
-
 
 
 async def test_lanes_do_not_wait_for_each_other(coord: Coordination) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from autogen_coord.core import burial, endings, events, registry, sessions
+from autogen_coord.core import endings, events
 from autogen_coord.core.claims import Claim, Claims, Finish
 from autogen_coord.core.pools import provider_in
 from autogen_coord.core.retry import RetryPolicy
@@ -157,9 +157,12 @@ class Watch:
     def _queue(self, rule: str, body: Any, old: QueueRow | None, new: QueueRow | None, changes: list[Change], now: float) -> None:
         id = (new or old).id  # type: ignore[union-attr]
         if new is None:
-            outcome = next((change.new for change in changes if change.table is OUTCOME and change.new and change.new.id == id), None)
+            outcome = next(
+                (change.new for change in changes if change.table is OUTCOME and change.new and change.new.id == id), None
+            )
             require(outcome is not None, "live xor ended", rule, "lost", old)
             assert old is not None
+            assert outcome is not None
             require(outcome.attempt == old.attempt, "attempts", rule, old, outcome)
             self._counts(rule, old, outcome)
             self._expiry(rule, old, outcome, now)
@@ -252,6 +255,7 @@ class Watch:
         require(self._lives(body.session), "fence", "a claim by a session that does not live:", body)
         wanted = Counter({want.provider: want.slots for want in body.wants})
         named = set(body.tasks)
+        taken: list[str] = []
         for row, task, text in answer.claimed:
             before = self._live(row.id)
             require(before is not None, "claimed twice", "claimed what is not live:", row)
@@ -263,11 +267,11 @@ class Watch:
             late = row.deadline is not None and row.deadline <= now
             require(not late and (before.attempt > 0 or row.expires_at is None or row.expires_at > now), "expiry", "claimed", row)
             require(text == self.inputs[row.id] and task == self._task(row.id), "blobs", row.id, "came with", text)
-            wanted[row.provider or ""] -= 1
-            if row.id in named and wanted[row.provider or ""] < 0:
-                wanted[row.provider or ""] += 1
-                alone = body.alone and len(answer.claimed) >= 1
-                require(not row.suspect or alone, "suspects", "claimed by name beside others:", row)
+            if row.id in named and not any(row.pool in want.pools for want in body.wants):
+                require(not row.suspect or (body.alone and not taken), "suspects", "taken by name beside others:", row)
+                taken.append(row.id)
+            else:
+                wanted[row.provider or ""] -= row.id not in named
         require(all(left >= 0 for left in wanted.values()), "slots", body, "got", answer.claimed)
         if not named:
             self._order(body, answer, now)
@@ -278,7 +282,9 @@ class Watch:
         got = [one.row.id for one in answer.claimed]
         expected = []
         for want in body.wants:
-            best = sorted((row for row in ready.values() if row.pool in want.pools), key=lambda row: (row.rank, row.seq))[: want.slots]
+            best = sorted((row for row in ready.values() if row.pool in want.pools), key=lambda row: (row.rank, row.seq))[
+                : want.slots
+            ]
             for row in best:
                 del ready[row.id]
                 late = row.deadline is not None and row.deadline <= now
@@ -312,13 +318,18 @@ class Watch:
             row = self._live(body.parent)
             stands = row is not None and self._stands(row.session, body.parent, body.parent_attempt)
             if not stands:
-                require(error is not None and getattr(error, "code", "") == "stale_claim", "fence", "a child of no claim:", body, error)
+                require(
+                    error is not None and getattr(error, "code", "") == "stale_claim", "fence", "a child of no claim:", body, error
+                )
                 return
-        earlier = self._earlier(body)
-        if earlier is not None and body.step_key is None and earlier.input_hash != body.input_hash:
+        earlier, by_key = self._earlier(body)
+        if earlier is not None and by_key and earlier.input_hash != body.input_hash:
             require(getattr(error, "code", "") == "duplicate_task", "keys", "a key with other input was taken:", body, error)
-        elif earlier is not None and self._is_good(earlier, body):
+        elif earlier is not None and self._is_good(earlier, body, by_key):
             outcome = self.mirror.rows(OUTCOME).get(earlier.id)
+            if outcome is None and self._waits(earlier.id, body.parent):
+                require(getattr(error, "code", "") == "deadlock", "keys", "waits for itself:", body, answer, error)
+                return
             require(error is None and answer[:2] == (earlier.id, False), "keys", "not found again:", body, answer, error)
             require((answer.outcome is None) == (outcome is None), "keys", body, answer)
         elif error is None:
@@ -327,21 +338,32 @@ class Watch:
         else:
             require(getattr(error, "code", "") == "no_provider", "keys", body, error)
 
-    def _earlier(self, body: Submit) -> TaskRow | None:
+    def _earlier(self, body: Submit) -> tuple[TaskRow | None, bool]:
+        """The newest task of the same step, else of the same key, and whether it was the key."""
         every = self.mirror.rows(TASK).values()
         if body.step_key is not None:
             same = [row for row in every if (row.parent, row.step_key) == (body.parent, body.step_key)]
-        elif body.key is not None:
-            same = [row for row in every if (row.capability, row.key) == (body.capability, body.key)]
-        else:
-            same = []
-        return max(same, key=lambda row: row.seq, default=None)
+            if same:
+                return max(same, key=lambda row: row.seq), False
+        same = [row for row in every if body.key is not None and (row.capability, row.key) == (body.capability, body.key)]
+        return max(same, key=lambda row: row.seq, default=None), True
 
-    def _is_good(self, earlier: TaskRow, body: Submit) -> bool:
+    def _is_good(self, earlier: TaskRow, body: Submit, by_key: bool) -> bool:
         outcome = self.mirror.rows(OUTCOME).get(earlier.id)
         if outcome is None or outcome.state == TaskState.SUCCEEDED:
             return True
-        return body.step_key is None and not body.retry_failed
+        return by_key and not body.retry_failed
+
+    def _waits(self, task: str, parent: str | None) -> bool:
+        """Whether a task waits, itself or through others, for this one."""
+        seen: set[str] = set()
+        row = self._live(task)
+        while row is not None and row.id not in seen:
+            if row.id == parent:
+                return True
+            seen.add(row.id)
+            row = self._live(row.waits_for)
+        return False
 
     def _requeue(self, body: Any, answer: Submitted, changes: list[Change]) -> None:
         old = self.mirror.rows(OUTCOME).get(body.task)
@@ -349,7 +371,8 @@ class Watch:
         made = next((change.new for change in changes if change.table is TASK and change.old is None), None)
         was = self._task(body.task)
         require(answer == Submitted(body.id, True) and made is not None and made.id == body.id, "requeue", body, answer, made)
-        assert made is not None and was is not None
+        assert made is not None
+        assert was is not None
         require(made.requeued_from == body.task, "requeue", "does not say where it came from:", made)
         same = ("capability", "input", "input_blob", "key", "priority", "timeout", "retry", "sticky")
         require(all(getattr(made, name) == getattr(was, name) for name in same), "requeue", made, was)
@@ -479,5 +502,3 @@ class Watch:
 
 def keys(table: Any) -> Range[Any]:
     return Range(table, "key")
-
-

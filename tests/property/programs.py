@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from autogen_coord.core import burial, claims, pruning, registry, sessions, tasks, timers
 from autogen_coord.core.burial import Bury, Settle
-from autogen_coord.core.claims import Claim, Claimed, Claims, Disown, Finish, GiveBack, Progress, Reject, Want
+from autogen_coord.core.claims import Claim, Claims, Disown, Finish, GiveBack, Progress, Reject, Want
 from autogen_coord.core.endings import Failure
 from autogen_coord.core.pools import addressed, alone
 from autogen_coord.core.pruning import Prune, Purge
@@ -43,6 +43,11 @@ from autogen_coord.settings import Settings
 START = 1_000_000.0
 LABELS = ("alpha", "alpha", "alpha", "beta", "beta", "gamma:2")
 LANES = ("lane-1", "lane-1", "lane-2")
+LEAVING = (
+    ("submit_addressed", "claim_by_name", "withdraw", "settle", "give_back", "claim_by_name"),
+    ("submit_addressed", "claim_by_name", "submit_child", "submit_child", "give_back", "withdraw", "settle"),
+)
+"""A provider goes while it is addressed: before its claims are given back, or after."""
 STICKY = ("who-1", "who-2")
 RETRIES = tuple(
     policy.stored()
@@ -224,7 +229,7 @@ def program(seed: int, batches: int = 16) -> Program:
     weights = [_DRAWS[kind][0] * r.choice((0.3, 1, 1, 2)) for kind in kinds]
 
     def ops(*given: str) -> tuple[Op, ...]:
-        return tuple(Op(kind, r.getrandbits(32), r.random() < 0.04) for kind in given)
+        return tuple(Op(kind, r.getrandbits(32), r.random() < 0.07) for kind in given)
 
     out = [Batch(0.0, None, ops(*["open_session"] * r.choice((2, 3)), *["announce"] * 4))]
     calm = r.random() < 0.6
@@ -234,6 +239,8 @@ def program(seed: int, batches: int = 16) -> Program:
         out.append(Batch(wait, r.getrandbits(32) if r.random() < 0.5 else None, ops(*["renew"] * r.randrange(3), *some)))
         if r.random() < 0.2:
             out.append(Batch(0.5, None, ops("declare_dead", *["bury"] * r.randrange(4))))
+        if r.random() < 0.1:
+            out.append(Batch(0.0, None, ops(*r.choice(LEAVING))))
     return Program(seed, _policy(r), tuple(out))
 
 
@@ -273,11 +280,11 @@ def _renew(w: World, r: random.Random) -> Command | None:
 
 @_op(0.8)
 def _declare_dead(w: World, r: random.Random) -> Command | None:
-    victim, judge = w.session(r), w.session(r)
-    if r.random() < 0.8:
-        late = [row.id for row in w.mirror.rows(SESSION).values() if row.state == LIVE and row.lease_until < w.now]
-        steady = [row.id for row in w.mirror.rows(SESSION).values() if row.state == LIVE and row.steady_since <= w.now - row.ttl]
-        victim, judge = r.choice(late or [victim]), r.choice(steady or [judge])
+    live = [row for row in w.mirror.rows(SESSION).values() if row.state == LIVE]
+    late = [row.id for row in live if row.lease_until < w.now]
+    steady = [row.id for row in live if row.steady_since <= w.now - row.ttl]
+    victim = r.choice(late) if late and r.random() < 0.8 else w.session(r)
+    judge = r.choice(steady) if steady and r.random() < 0.6 else w.session(r)
     return Command("sessions.declare_dead", Declare(judge, victim))
 
 
@@ -304,7 +311,9 @@ def announcement(r: random.Random, session: str, labels: Iterable[str]) -> Comma
         form = "{}" if r.random() < 0.92 else '{"other":1}'
         capabilities.append(CapabilityRow(name, version, "", form, "{}", None, 0.0))
         providers.append(
-            ProviderRow(f"{session}.{name}", session, session, label, version, "function", None, None, registry.ONLINE, 8, None, 0.0)
+            ProviderRow(
+                f"{session}.{name}", session, session, label, version, "function", None, None, registry.ONLINE, 8, None, 0.0
+            )
         )
     return Command("registry.announce", Announce(session, tuple(capabilities), tuple(providers)))
 
@@ -312,17 +321,24 @@ def announcement(r: random.Random, session: str, labels: Iterable[str]) -> Comma
 @_op(1.5)
 def _withdraw(w: World, r: random.Random) -> Command | None:
     session = w.session(r)
+    running = w.running()
+    if running and r.random() < 0.5:
+        session = r.choice(running).session or ""
     own = [row.id for row in w.providers(session if r.random() < 0.9 else None)]
     if not own:
         return None
     chosen = tuple(r.sample(own, r.randrange(1, len(own) + 1)))
-    return Command("registry.withdraw", Withdraw(session, chosen, r.choice((registry.OFFLINE, registry.OFFLINE, registry.DRAINING))))
+    return Command(
+        "registry.withdraw", Withdraw(session, chosen, r.choice((registry.OFFLINE, registry.OFFLINE, registry.DRAINING)))
+    )
 
 
 @_op(2)
 def _settle(w: World, r: random.Random) -> Command | None:
-    every = [row.id for row in w.providers() if r.random() < 0.2 or row.status != registry.ONLINE]
-    return Command("burial.settle", Settle(tuple(r.sample(every, r.randrange(1, len(every) + 1))))) if every else None
+    every = [row.id for row in w.providers() if r.random() < 0.1 or row.status != registry.ONLINE]
+    if r.random() < 0.3:
+        every = r.sample(every, len(every) // 2)
+    return Command("burial.settle", Settle(tuple(every))) if every else None
 
 
 # tasks
@@ -346,7 +362,7 @@ def _draw_submit(w: World, r: random.Random) -> Submit:
     providers = w.providers()
     target = r.choice(providers) if providers and r.random() < 0.12 else None
     parent = w.claim(r) if r.random() < 0.25 else None
-    key = None if parent is not None and r.random() < 0.9 else sometimes(0.3, "one", "two")
+    key = None if parent is not None and r.random() < 0.6 else sometimes(0.3, "one", "two")
     number = 0 if key is not None and r.random() < 0.7 else r.randrange(len(BODIES))
     return Submit(
         w.fresh(r),
@@ -372,6 +388,30 @@ def _draw_submit(w: World, r: random.Random) -> Submit:
     )
 
 
+@_op(1)
+def _submit_addressed(w: World, r: random.Random) -> Command | None:
+    able = [row for row in w.providers() if row.status == registry.ONLINE and w.mirror.rows(SESSION)[row.session].state == LIVE]
+    if not able:
+        return None
+    target = r.choice(able)
+    return Command("tasks.submit", Submit(w.fresh(r), target.capability, BODIES[0], target=target.id))
+
+
+@_op(2.5)
+def _submit_child(w: World, r: random.Random) -> Command | None:
+    """For the provider that runs its parent; or, by its parent's own key, the parent itself."""
+    keyed = [row for row in w.running() if w.mirror.rows(TASK)[row.id].key is not None]
+    running = keyed if keyed and r.random() < 0.7 else w.running()[-3:]
+    if not running:
+        return None
+    parent = r.choice(running)
+    task = w.mirror.rows(TASK)[parent.id]
+    command = Submit(w.fresh(r), parent.capability, BODIES[0], parent=parent.id, parent_attempt=parent.attempt)
+    if task.key is not None and r.random() < 0.7:
+        return Command("tasks.submit", command._replace(key=task.key, input_hash=task.input_hash))
+    return Command("tasks.submit", command._replace(target=parent.provider))
+
+
 @_op(1.5)
 def _broadcast(w: World, r: random.Random) -> Command | None:
     template = _draw_submit(w, r)._replace(
@@ -388,7 +428,7 @@ def _cancel(w: World, r: random.Random) -> Command | None:
 @_op(2)
 def _requeue(w: World, r: random.Random) -> Command | None:
     dead = [row.id for row in w.mirror.rows(OUTCOME).values() if row.state in DEAD_LETTERS]
-    return Command("tasks.requeue", Requeue(r.choice(dead) if dead and r.random() < 0.9 else w.task(r), w.fresh(r)))
+    return Command("tasks.requeue", Requeue(r.choice(dead) if dead and r.random() < 0.75 else w.task(r, 0.3), w.fresh(r)))
 
 
 @_op(20)
@@ -400,11 +440,22 @@ def _claim(w: World, r: random.Random) -> Command | None:
         session = r.choice(able or [session])
     serving = w.providers(session) if r.random() < 0.95 else w.providers()
     wants = [_want(row, r) for row in serving if r.random() < 0.8]
-    by_name: tuple[str, ...] = ()
-    if r.random() < 0.2:
-        by_name = tuple({w.task(r): None for _ in range(r.choice((1, 3)))})
+    by_name = (w.task(r),) if r.random() < 0.1 else ()
     serves = tuple((row.capability, row.id) for row in serving)
     return Command("claims.claim", Claim(session, tuple(wants), by_name, serves, r.random() < 0.5))
+
+
+@_op(2)
+def _claim_by_name(w: World, r: random.Random) -> Command | None:
+    ready = [row for row in w.mirror.rows(QUEUE).values() if row.state == TaskState.READY]
+    some = [row for row in ready if row.suspect or row.pool != row.capability] or ready
+    if not some:
+        return None
+    chosen = r.choices(some, k=r.choice((1, 2, 3)))  # one twice is asked for twice, and given once
+    able = [row.session for row in w.providers() if row.capability == chosen[0].capability and row.status == registry.ONLINE]
+    session = r.choice(able) if able else w.session(r)
+    serves = tuple((row.capability, row.id) for row in w.providers(session))
+    return Command("claims.claim", Claim(session, (), tuple(row.id for row in chosen), serves, r.random() < 0.4))
 
 
 def _want(provider: ProviderRow, r: random.Random) -> Want:
@@ -445,6 +496,11 @@ def _give_back(w: World, r: random.Random) -> Command | None:
     if claim is None:
         return None
     session, task, attempt = claim
+    away = {row.id for row in w.providers() if row.status != registry.ONLINE}
+    homeless = [row for row in w.running() if row.provider in away]
+    if homeless and r.random() < 0.6:
+        row = r.choice(homeless)
+        session, task, attempt = row.session or "", row.id, row.attempt
     more = [(row.id, row.attempt) for row in w.running(session) if r.random() < 0.3]
     return Command("claims.give_back", GiveBack(session, tuple(dict.fromkeys([(task, attempt), *more]))))
 
@@ -479,7 +535,7 @@ def _purge(w: World, r: random.Random) -> Command | None:
     return Command("pruning.purge", Purge(tuple(r.sample(FINAL, r.choice((1, 2)))), w.now - r.choice((-1.0, 1.0, 5.0))))
 
 
-@_op(6)
+@_op(8)
 def _look(w: World, r: random.Random) -> Command | None:
     table = r.choice((QUEUE, QUEUE, QUEUE, *TABLES))
     if r.random() < 0.15:

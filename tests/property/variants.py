@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
-from autogen_coord.core import commit, pools, registry, sessions
+from autogen_coord.core import commit, pools, sessions
 from autogen_coord.core.burial import Bury, Settle
 from autogen_coord.core.claims import Claim, Finish, Want
 from autogen_coord.core.commit import Committed, Entry
@@ -233,11 +233,13 @@ class Play:
             yield Step(batch.wait, lambda world, seed=batch.beat: None if seed is None else _beat(world, seed), makers)  # type: ignore[misc]
 
     def _epilogue(self) -> Iterator[Step]:
-        """Time passes, one good process is left, and all that was submitted must end; then all is purged, and nothing may be left."""
+        """Time passes, one good process is left, and all that was submitted must end; all is purged, and nothing may be left."""
         world, last = self.world, "s-last"
         rows = world.mirror.rows
         yield from self._turned(10_000.0)
-        late = [row for row in rows(QUEUE).values() if row.deadline is not None and row.deadline + self.policy.cancel_grace < world.now]
+        late = [
+            row for row in rows(QUEUE).values() if row.deadline is not None and row.deadline + self.policy.cancel_grace < world.now
+        ]
         require(not late, "timers", "past their deadline, and live:", late)
         yield _step(0.0, Command("sessions.open_session", OpenSession(last, "worker", "here")))
         for _ in range(4):
@@ -330,5 +332,3 @@ def in_memory(policy: Settings, clock: Clock) -> list[Variant]:
         Variant("dictionary", DictionaryStore("batches", policy, clock=clock), policy),
         Variant("collecting", DictionaryStore("collecting", policy, clock=clock, collecting=True), policy),
     ]
-
-

@@ -1,6 +1,6 @@
 """Rounds of real faults over processes on one store, and the count afterwards.
 
-Which process is struck, how and when is drawn from a seed; what it was doing at that moment is the machine's affair. So a failure is
+Which process is struck, how and when is drawn from a seed; what it was doing just then is the machine's affair. So a failure is
 looked for again by its seed, with the same faults at the same moments.
 """
 
@@ -62,18 +62,25 @@ class Plan:
     rounds: int
     workers: int = 3
     submitters: int = 2
-    slots: int = 4
+    slots: int = 6
     pause: tuple[float, float] = (0.1, 0.9)
     stops: float = 0.15
     """The share of faults that stop a process for a while instead of killing it."""
-    longest: float = 0.03
-    between: float = 0.01
+    longest: float = 0.12
+    between: float = 0.02
     """Seconds from one submit to the next, on average."""
+    only: str = ""
+    """Strike only processes whose name begins so."""
     settings: Mapping[str, Any] = field(default_factory=lambda: QUICK)
 
     @property
     def policy(self) -> Settings:
         return Settings(**self.settings)
+
+
+def unhurried(seed: int, rounds: int) -> Plan:
+    """Workers killed one after the other under default settings, each when the others are old enough to judge."""
+    return Plan(seed, rounds, pause=(3.2, 4.5), stops=0.0, only="worker", settings={})
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class Running:
 
     async def end(self) -> None:
         """Close its input and see that it ends well."""
-        await asyncio.wait_for(self.process.communicate(), 20)
+        await asyncio.wait_for(self.process.communicate(b""), 20)
         assert self.process.returncode == 0, f"{self.part.name} ended with {self.process.returncode}"
 
 
@@ -214,7 +221,7 @@ class Faults:
 
     async def _strike(self) -> None:
         """One fault; a killed process is started again at once, or after a while, while the others go on."""
-        name = self._draw.choice(sorted(self._running))
+        name = self._draw.choice(sorted(name for name in self._running if name.startswith(self._plan.only)))
         how = self._draw.random()
         after = self._draw.choice((0.0, self._draw.uniform(0, 2 * self._plan.policy.session_ttl)))
         one = self._running[name]
@@ -307,8 +314,8 @@ class Faults:
         ran: dict[str, Counter[int]] = defaultdict(Counter)
         for file in self._folder.glob("*.ran"):
             for line in file.read_text().splitlines():
-                id, attempt = line.split()
-                ran[id][int(attempt)] += 1
+                id, number = line.split()
+                ran[id][int(number)] += 1
         for file in self._folder.glob("*.refused"):
             tally.refused += len(file.read_text().splitlines())
         ends = {(row.task, row.number): row for row in attempts}
