@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,6 +118,31 @@ class Fault:
     def __exit__(self, *exc: object) -> None:
         for name in self._names:
             delattr(self._store, name)
+
+
+class _Faults(logging.Handler):
+    """What the library, or asyncio on its behalf, logs as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(f"{record.name}: {record.getMessage()} {record.exc_info[1] if record.exc_info else ''}")
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No loop broke and no exception was lost; a test that wants one is marked ``faults``."""
+    handler = _Faults()
+    loggers = [logging.getLogger(name) for name in ("autogen_coord", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+    if not request.node.get_closest_marker("faults"):
+        assert handler.records == []
 
 
 class Gate:

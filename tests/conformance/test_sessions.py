@@ -224,6 +224,30 @@ async def test_a_result_of_before_the_death_is_dropped_after_it(world: World) ->
         assert await handle.result() == "attempt 2"
 
 
+async def test_a_reborn_process_whose_capability_was_taken_meanwhile_stays_usable(world: World) -> None:
+    """While it was dead another announced the same name with another form: that one stays, and this process goes on without."""
+    coord, judge = await world.open(), await world.open()
+    hold, gate = held("work")
+    gate.release.set()
+
+    @capability("work")
+    async def numbers(number: int) -> int:
+        return number + 1
+
+    await coord.provide(hold)
+    old = coord.session
+    await murder(judge, old)
+    await judge.provide(numbers)
+    await until(lambda: coord.session != old)
+    async with soon():
+        assert await coord.call(numbers, 1) == 2
+    other, other_gate = held("other")
+    other_gate.release.set()
+    await coord.provide(other)
+    async with soon():
+        assert await judge.call(other, "a") == "a!"
+
+
 async def test_a_client_without_providers_is_reborn_too(world: World) -> None:
     client, judge = await world.open(), await world.open()
     hold, gate = held()
