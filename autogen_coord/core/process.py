@@ -12,11 +12,11 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from ..errors import ClosedError, ConfigError, CoordError, StoreError
+from ..errors import ClosedError, ConfigError, CoordError, LeaseLostError, StoreError
 from ..settings import Settings
 from . import sessions
 from .beating import Heart
-from .commit import Committed, Line
+from .commit import Line
 from .dispatch import Dispatcher
 from .feed import Feed
 from .housekeeping import Housekeeper
@@ -214,9 +214,9 @@ class Process:
                 await self._open_session()
                 await self.hooks.announce(self.session)
                 return
-            except StoreError as error:
+            except (StoreError, LeaseLostError) as error:
                 log.warning("no new session yet: %s; trying again", error.code)
                 await asyncio.sleep(0.5)
-
-    def listen(self, listener: Callable[[Committed], None]) -> None:
-        self.line.listen(listener)
+            except ConfigError as error:
+                log.error("the new session provides nothing: %s", error)
+                return
