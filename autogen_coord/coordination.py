@@ -247,8 +247,16 @@ class Coordination:
             pass
 
     async def _announce_all(self, session: str) -> None:
-        if self._process is not None and self._providers:
-            await self._announce(self._process, list(self._providers.values()))
+        for label, local in list(self._providers.items()):
+            if self._process is None:
+                return
+            try:
+                await self._announce(self._process, [local])
+            except ClosedError:
+                raise
+            except ConfigError as error:  # while we were dead, another took the name with another form: the others stay
+                log.error("%s is provided here no more: %s", label, error)
+                self._providers.pop(label, None)
 
     async def _announce(self, process: Process, locals: list[_Local]) -> None:
         for local in locals:

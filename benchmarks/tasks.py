@@ -4,7 +4,7 @@ sqlite-1, -64, -256   calls in flight; submit, claim, handler and finish with th
 null-256              the same over the dictionary store, so that the difference is what the database costs
 latency-1             one call at a time, p50, against three bare one-row SQLite FULL commits on the same disk
 backlog-256           beside 1,000,000 finished and 300,000 waiting tasks, against an empty store
-prune-256             the same store with what is finished pruned all the time (default limits), against no pruning
+prune-256             that store at its limits: pruning as much as comes in (default limits), against no pruning
 start-100k            from open to the first handler, with 100,000 ready tasks against one; and memory (memory-100k)
 """
 
@@ -27,13 +27,11 @@ from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAge
 
 from autogen_coord import Coordination, capability
 from autogen_coord.core import housekeeping
-from autogen_coord.core.events import FLOOR, NUMBER
-from autogen_coord.core.store import Keys
-from autogen_coord.core.tables import COUNTER
+from autogen_coord.core.pruning import Prune, prune
 from autogen_coord.settings import Settings
 from autogen_coord.stores import open_store
 from benchmarks._backlog import Backlog, fill
-from benchmarks._load import Call, durations, interleaved, percentile, spread
+from benchmarks._load import Call, durations, interleaved, percentile, rate, spread
 from benchmarks._report import Figure, Report, arguments, say
 
 Case = Callable[[], Coroutine[None, None, Sequence[Figure]]]
@@ -120,7 +118,7 @@ async def latency() -> Sequence[Figure]:
             if number:
                 mine += some
                 other += more
-    notes = {"p99": percentile(mine, 0.99), "p99_theirs": percentile(other, 0.99)}
+    notes = {"p99": round(percentile(mine, 0.99), 6), "p99_theirs": round(percentile(other, 0.99), 6)}
     return [Figure("latency-1", median(mine), "s", "three bare one-row SQLite FULL commits", median(other), notes)]
 
 
@@ -165,37 +163,39 @@ async def backlog() -> Sequence[Figure]:
 
 
 async def _prune(used: str) -> Figure:
-    """Each round prunes what the rounds before it finished: as much as comes in, in turns with rounds that keep all."""
+    """In turns: rounds that prune as much as comes in, and rounds that keep all (what they leave is pruned before the next)."""
     mine: list[float] = []
     other: list[float] = []
+    behind = 0
     keep_all = Settings(keep_count=1 << 60)
     often, housekeeping.PRUNE_EVERY = housekeeping.PRUNE_EVERY, 0.25
     try:
-        for number in range(4):
+        await _catch_up(used)
+        for _ in range(4):
             for settings, rates in ((Settings(), mine), (keep_all, other)):
                 async with ours(used, settings) as call:
-                    some, _ = await interleaved(call, _nothing, SLOTS, 1, 4 * SECONDS)
-                if number:
-                    rates += some
+                    await rate(call, SLOTS, SECONDS)
+                    rates.append(await rate(call, SLOTS, 3 * SECONDS))
+                left = await _catch_up(used)
+                behind = left if rates is mine else behind
     finally:
         housekeeping.PRUNE_EVERY = often
-    notes = {"spread": spread(mine), "spread_theirs": spread(other), "events_over_limit": await _over_limit(used)}
+    notes = {"spread": spread(mine), "spread_theirs": spread(other), "events_behind": behind}
     return Figure("prune-256", median(mine), "tasks/s", "the same store without pruning", median(other), notes)
 
 
-async def _over_limit(used: str) -> int:
-    """Events that pruning has still to take."""
+async def _catch_up(used: str) -> int:
+    """Prune what is over the limits, and return how many events that were."""
     store = await open_store(used, "default", Settings())
+    gone = 0
+    more = True
     try:
-        (counters,) = await store.read(Keys(COUNTER, (NUMBER, FLOOR)))
-        newest, floor = (row.value if row is not None else 0 for row in counters)
-        return max(0, newest - floor - Settings().keep_count)
+        while more:
+            slice = await store.transact(lambda rows, now: prune(rows, Prune(), now, Settings()))
+            gone, more = gone + slice.events, slice.more
     finally:
         await store.close()
-
-
-async def _nothing() -> None:
-    await asyncio.sleep(0.001)
+    return gone
 
 
 async def start() -> Sequence[Figure]:

@@ -131,6 +131,10 @@ class _Faults(logging.Handler):
         self.records.append(f"{record.name}: {record.getMessage()} {record.exc_info[1] if record.exc_info else ''}")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: the library logs an error in it, as it should")
+
+
 @pytest.fixture(autouse=True)
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     """No loop broke and no exception was lost; a test that wants one is marked ``faults``."""

@@ -138,6 +138,8 @@ def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[Q
         row = rows.one(QUEUE, id)  # as it is now: one that expired before it may have taken this one along
         if row is None or row.state != READY or (row.suspect and not (command.alone and not taken)):
             continue
+        if taken and taken[0].suspect:  # it runs alone
+            break
         provider = providers.get(row.capability)
         pinned = pools.provider_in(row.pool)
         if provider is not None and pinned in (None, provider) and not _expired(rows, row, now, policy):

@@ -56,27 +56,32 @@ def _prune_events(rows: Rows, now: float, policy: Settings) -> int:
 def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
     finished, pruned = (row.value if row else 0 for row in rows.get(COUNTER, (endings.FINISHED, endings.PRUNED)))
     surplus = finished - pruned - policy.keep_count
-    gone = 0
+    before = now - policy.keep_seconds
+    oldest = rows.scan(Range(OUTCOME, "by_finish", (), limit=1))  # mostly there is nothing to do
+    if not oldest or (surplus <= 0 and oldest[0].finished_at >= before):
+        return 0
     oldest = rows.scan(Range(OUTCOME, "by_finish", (), limit=policy.slice))
-    rows.get(TASK, [outcome.id for outcome in oldest])  # in one load, what `forget` wants one by one
-    for outcome in oldest:
-        if gone >= surplus and outcome.finished_at >= now - policy.keep_seconds:
-            break
-        forget(rows, outcome)
-        gone += 1
-    return gone
+    gone = [outcome for place, outcome in enumerate(oldest) if place < surplus or outcome.finished_at < before]
+    _forget_all(rows, gone)
+    return len(gone)
 
 
 def purge(rows: Rows, command: Purge, now: float, policy: Settings) -> Pruned:
     """One slice of what an operator wants away."""
     gone = 0
     for state in command.states:
-        for outcome in rows.scan(Range(OUTCOME, "by_state", (state,), high=command.before, limit=policy.slice - gone)):
-            forget(rows, outcome)
-            gone += 1
+        found = rows.scan(Range(OUTCOME, "by_state", (state,), high=command.before, limit=policy.slice - gone))
+        _forget_all(rows, found)
+        gone += len(found)
         if gone >= policy.slice:
             break
     return Pruned(gone, 0, gone >= policy.slice)
+
+
+def _forget_all(rows: Rows, outcomes: Sequence[OutcomeRow]) -> None:
+    rows.get(TASK, [outcome.id for outcome in outcomes])  # in one load, what `forget` wants one by one
+    for outcome in outcomes:
+        forget(rows, outcome)
 
 
 def forget(rows: Rows, outcome: OutcomeRow) -> None:

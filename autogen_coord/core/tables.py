@@ -122,7 +122,7 @@ class QueueRow(NamedTuple):
 
 
 class OutcomeRow(NamedTuple):
-    """How a task ended: written once, with the attempt that wrote it (0 when none did)."""
+    """How a task ended: written once, with the attempt that was claimed last (0 when none was), and its session if it still ran."""
 
     id: str
     state: str
@@ -225,6 +225,7 @@ TASK: Table[TaskRow] = Table(
         Index("by_parent", ("parent",), ("seq",), where="parent"),
         Index("by_step", ("parent", "step_key"), ("seq",), where="step_key"),
         Index("by_correlation", ("correlation",), ("seq",), where="correlation"),
+        Index("by_origin", ("requeued_from",), ("seq",), where="requeued_from"),
     ),
 )
 QUEUE: Table[QueueRow] = Table(

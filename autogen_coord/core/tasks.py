@@ -231,6 +231,9 @@ def cancel(rows: Rows, command: Cancel, now: float, policy: Settings) -> bool:
 def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submitted:
     """A dead letter's request once more, as a *new* task that says ``requeued_from``; its times count from now.
 
+    One that was requeued before, or whose key was taken up since, is not doubled: the answer is that task, unless it is a dead
+    letter as well.
+
     Raises: NotFoundError, InvalidInputError when the task is no dead letter.
     """
     if rows.one(TASK, command.id) is not None:
@@ -240,12 +243,15 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
     if outcome is None or outcome.state not in DEAD_LETTERS:
         state = "live" if outcome is None else outcome.state
         raise InvalidInputError(f"task {task.id} is {state}: only failed and expired tasks are requeued", task_id=task.id)
+    successor = _successor(rows, task)
+    if successor is not None:
+        return successor
     text = bodies.fetch(rows, task.input, task.input_blob)
     lane = None if task.lane is None else task.lane.partition(queue.SUBLANE)[0]
     again = Submit(
         command.id, task.capability, text or "null", task.input_hash, task.kind, task.key, True, task.priority, None,
         None if task.sticky is not None else lane, task.sticky, None, 0.0,
-        None if task.deadline is None else task.deadline - task.ready_at,
+        None if task.deadline is None or task.parent is not None else task.deadline - task.ready_at,
         None if task.expires_at is None else task.expires_at - task.ready_at,
         task.timeout, task.retry, task.sender, task.recipient, task.correlation, task.causation, task.trace,
     )  # fmt: skip
@@ -254,6 +260,18 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
     assert made is not None
     rows.put(TASK, made._replace(requeued_from=task.id))
     return Submitted(command.id, True)
+
+
+def _successor(rows: Rows, task: TaskRow) -> Submitted | None:
+    """The task that does a dead letter's work already: live, or successful."""
+    later = rows.scan(Range(TASK, "by_origin", (task.id,), limit=1, reverse=True))
+    if task.key is not None:
+        later += rows.scan(Range(TASK, "by_key", (task.capability, task.key), low=task.seq + 1, limit=1, reverse=True))
+    for each in later:
+        found = _found(rows, each.id)
+        if found.outcome is None or found.outcome.state == SUCCEEDED:
+            return found
+    return None
 
 
 def require_task(rows: Rows, id: str) -> TaskRow:

@@ -224,6 +224,7 @@ async def test_a_result_of_before_the_death_is_dropped_after_it(world: World) ->
         assert await handle.result() == "attempt 2"
 
 
+@pytest.mark.faults
 async def test_a_reborn_process_whose_capability_was_taken_meanwhile_stays_usable(world: World) -> None:
     """While it was dead another announced the same name with another form: that one stays, and this process goes on without."""
     coord, judge = await world.open(), await world.open()
@@ -235,12 +236,16 @@ async def test_a_reborn_process_whose_capability_was_taken_meanwhile_stays_usabl
         return number + 1
 
     await coord.provide(hold)
+    third, third_gate = held("third")
+    third_gate.release.set()
+    await coord.provide(third)
     old = coord.session
     await murder(judge, old)
     await judge.provide(numbers)
     await until(lambda: coord.session != old)
     async with soon():
         assert await coord.call(numbers, 1) == 2
+        assert await judge.call(third, "a") == "a!"
     other, other_gate = held("other")
     other_gate.release.set()
     await coord.provide(other)

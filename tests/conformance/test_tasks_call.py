@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -504,13 +505,13 @@ async def test_an_addressed_task_ends_when_its_provider_leaves(world: World) -> 
 )
 async def test_input_that_fails_its_schema_is_refused_and_not_stored(coord: Coordination, input: Any, what: str) -> None:
     await coord.provide(summarize)
-    asks: Any = coord
-    for ask in (
-        lambda: asks.call(summarize, input),
-        lambda: asks.submit(summarize, input),
-        lambda: asks.submit("summarize", input),
-        lambda: asks.submit_many(summarize, [Article(title="ok"), input]),
-    ):
+    ways: list[Callable[[], Awaitable[Any]]] = [
+        lambda: coord.call(summarize, input),
+        lambda: coord.submit(summarize, input),
+        lambda: coord.submit("summarize", input),
+        lambda: coord.submit_many(summarize, [Article(title="ok"), input]),
+    ]
+    for ask in ways:
         with pytest.raises(InvalidInputError, match=what):
             await ask()
     assert await stored(coord) == 0

@@ -125,6 +125,7 @@ FAULTS: tuple[Fault, ...] = (
         "crash", "requeue", "final",
     ),
     _fault("requeue does not say where from", tasks, "requeue", "requeued_from=task.id", "requeued_from=None", "requeue"),
+    _fault("a dead letter is requeued twice", tasks, "requeue", "if successor is not None:", "if False:", "requeue"),
     _fault("what succeeded is requeued", tasks, "requeue", "outcome.state not in DEAD_LETTERS", "False", "requeue"),
     # time
     _fault("due not derived", queue, "put", "due_of(row, policy)", "row.due", "due", "timers"),

@@ -370,13 +370,24 @@ class Watch:
         require(old is not None and old.state in DEAD_LETTERS, "requeue", "of what is no dead letter:", body, old)
         made = next((change.new for change in changes if change.table is TASK and change.old is None), None)
         was = self._task(body.task)
+        assert was is not None
+        doing = [row for row in self.mirror.rows(TASK).values() if self._does_its_work(row, was) and row is not made]
+        if not answer.created:
+            require(answer.id in {row.id for row in doing} and made is None, "requeue", body, answer, doing)
+            return
+        require(not doing, "requeue", "doubled:", body, answer, doing)
         require(answer == Submitted(body.id, True) and made is not None and made.id == body.id, "requeue", body, answer, made)
         assert made is not None
-        assert was is not None
         require(made.requeued_from == body.task, "requeue", "does not say where it came from:", made)
         same = ("capability", "input", "input_blob", "key", "priority", "timeout", "retry", "sticky")
         require(all(getattr(made, name) == getattr(was, name) for name in same), "requeue", made, was)
         self.inputs[body.id] = self.inputs[body.task]
+
+    def _does_its_work(self, row: TaskRow, letter: TaskRow) -> bool:
+        """Whether a task stands for a dead letter: made from it, or of its key and later; and live, or successful."""
+        same_key = letter.key is not None and (row.capability, row.key) == (letter.capability, letter.key) and row.seq > letter.seq
+        outcome = self.mirror.rows(OUTCOME).get(row.id)
+        return (row.requeued_from == letter.id or same_key) and (outcome is None or outcome.state == TaskState.SUCCEEDED)
 
     def _look(self, rule: str, body: Any, answer: list[Any]) -> None:
         if rule == "rows.look_up":

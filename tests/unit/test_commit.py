@@ -75,7 +75,7 @@ async def running(store: Slow, **settings: Any) -> AsyncIterator[Line]:
         async with soon():
             if not task.done():
                 await line.close()
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def value(store: DictionaryStore, name: str = "n") -> int | None:

@@ -51,6 +51,9 @@ CREATE INDEX task_by_step ON task (namespace, parent, step_key, seq, id)
 CREATE INDEX task_by_correlation ON task (namespace, correlation, seq, id)
     WHERE correlation IS NOT NULL;
 
+CREATE INDEX task_by_origin ON task (namespace, requeued_from, seq, id)
+    WHERE requeued_from IS NOT NULL;
+
 CREATE TABLE queue (
     namespace TEXT NOT NULL,
     id TEXT NOT NULL,

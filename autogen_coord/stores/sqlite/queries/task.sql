@@ -125,3 +125,23 @@ FROM task INDEXED BY task_by_correlation
 WHERE namespace = ? AND correlation = ? AND correlation IS NOT NULL AND seq >= ? AND seq < ?
 ORDER BY seq DESC, id DESC
 LIMIT ?;
+
+-- name: walk_by_origin
+SELECT
+    id, seq, kind, capability, target, input, input_blob, input_hash, key, priority, sender, recipient, correlation,
+    causation, trace, parent, step_key, lane, sticky, ready_at, deadline, expires_at, timeout, retry, submitted_at,
+    requeued_from
+FROM task INDEXED BY task_by_origin
+WHERE namespace = ? AND requeued_from = ? AND requeued_from IS NOT NULL AND seq >= ? AND seq < ?
+ORDER BY seq, id
+LIMIT ?;
+
+-- name: walk_by_origin_desc
+SELECT
+    id, seq, kind, capability, target, input, input_blob, input_hash, key, priority, sender, recipient, correlation,
+    causation, trace, parent, step_key, lane, sticky, ready_at, deadline, expires_at, timeout, retry, submitted_at,
+    requeued_from
+FROM task INDEXED BY task_by_origin
+WHERE namespace = ? AND requeued_from = ? AND requeued_from IS NOT NULL AND seq >= ? AND seq < ?
+ORDER BY seq DESC, id DESC
+LIMIT ?;
