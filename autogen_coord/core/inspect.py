@@ -179,9 +179,9 @@ def stamp(at: float) -> str:
 
 
 async def _running_reason(store: Store, policy: Settings, row: QueueRow, now: float) -> str:
-    (found,) = await store.read(Keys(SESSION, (row.session,)))
+    found, child = await store.read(Keys(SESSION, (row.session,)), Keys(QUEUE, (row.waits_for or "",)))
     said = f"running for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session})"
-    if row.waits_for is not None:
+    if child[0] is not None:
         said += f"; its handler waits for child {row.waits_for}"
     if row.cancel_at is not None:
         said += "; asked to stop"

@@ -109,6 +109,24 @@ class TestByCommand:
         assert rest["stored"] >= done, f"seed {seed}"
         assert ended(store) == 2 * FILES
 
+    def test_sigterm_gives_everything_back_so_that_the_next_run_need_not_wait(self, tree: Path, tmp_path: Path) -> None:
+        store = tmp_path / "coord.db"
+        running = start(tree, store, tmp_path / "report", "--jobs", "1")
+        while running.poll() is None and ended(store) < 10:
+            time.sleep(0.002)
+        running.terminate()
+        code, _, err = finish(running)
+        assert (code, err.strip().splitlines()[-1]) == (143, "stopped; the same command finishes what is left")
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            (left,) = connection.execute("SELECT count(*) FROM queue WHERE state = 'running' OR suspect = 1").fetchone()
+            (state,) = connection.execute("SELECT state FROM session").fetchone()
+        assert (left, state) == (0, "closed")
+
+        run(tree, store, tmp_path / "report")
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            (crashed,) = connection.execute("SELECT count(*) FROM attempt WHERE \"end\" = 'crashed'").fetchone()
+        assert crashed == 0
+
     @pytest.mark.parametrize(
         ("name", "words"),
         [("nothing", "no Python files"), ("no/such", "no file or directory"), ("no_such_name", "installed package")],
