@@ -25,7 +25,7 @@ from autogen_coord.core.endings import Failure
 from autogen_coord.core.process import Process
 from autogen_coord.core.registry import Announce
 from autogen_coord.core.sessions import Declare, OpenSession
-from autogen_coord.core.store import Keys, Range, Table
+from autogen_coord.core.store import Range, Table
 from autogen_coord.core.tables import (
     ATTEMPT,
     EVENT,
@@ -358,7 +358,3 @@ def work(ground: Ground) -> Ground:
     ground.session()
     ground.provide()
     return ground
-
-
-def keys(table: Table[Any], *ids: Any) -> Keys[Any]:
-    return Keys(table, ids)

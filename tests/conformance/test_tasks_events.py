@@ -157,7 +157,7 @@ async def test_what_was_pruned_is_told_with_the_floor(world: World) -> None:
         await coord.call(hold, str(number))
     while (await process_of(coord).line.put(pruning.prune, Prune())).more:
         pass
-    with pytest.raises(EventsPrunedError) as caught:
+    with pytest.raises(EventsPrunedError, match="begin with since") as caught:
         await anext(coord.events(0))
     floor = caught.value.floor
     assert caught.value.since == 0

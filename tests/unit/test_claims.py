@@ -118,6 +118,19 @@ def test_a_stale_worker_cannot_finish_a_reclaimed_task(two: Ground) -> None:
         two.finish("t", 1, "s1")
 
 
+def test_another_living_session_cannot_end_or_report_my_attempt(two: Ground) -> None:
+    two.submit("t")
+    two.claim("s2", "p2")
+    with pytest.raises(StaleClaimError):
+        two.finish("t", 1, "s1")
+    with pytest.raises(StaleClaimError):
+        two.do(claims.reject, Reject("s1", "t", 1))
+    with pytest.raises(StaleClaimError):
+        two.do(claims.progress, Progress("s1", "t", 1, "{}"))
+    assert two.do(claims.give_back, GiveBack("s1", [("t", 1)])) == 0
+    assert two.state("t") == "running"
+
+
 @pytest.mark.parametrize("state", ["ready", "delayed", "ended", "none"])
 def test_a_finish_requires_a_running_task(work: Ground, state: str) -> None:
     if state != "none":

@@ -246,6 +246,18 @@ async def test_an_empty_process_takes_one_suspect_and_nothing_beside_it(desk: De
     await desk.saw("bad1", "bad2", "good")
 
 
+async def test_nothing_runs_beside_a_lone_suspect_however_long_it_takes() -> None:
+    async with opened(suspect_patience=0.02) as desk:
+        crashed(desk.ground, "bad")
+        desk.provide(limit=8)
+        await desk.saw("bad")
+        await desk.submit("other")
+        await asyncio.sleep(0.15)
+        assert desk.started == ["bad"]
+        await desk.end("bad")
+        await desk.saw("bad", "other")
+
+
 async def test_new_work_is_held_back_until_the_process_is_empty(desk: Desk) -> None:
     desk.provide("p1", limit=8)
     desk.provide("p2", "busy", 8)
