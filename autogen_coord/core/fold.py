@@ -43,9 +43,10 @@ class _Merge:
 class Pending:
     """`autogen_coord.core.store.Rows` over a `Base`."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, loaded: dict[str, dict[Key, Any]] | None = None) -> None:
+        """``loaded``: rows, by table and key, that a store knows to stand as they are."""
         self._base = base
-        self._loaded: dict[str, dict[Key, Any]] = {}
+        self._loaded: dict[str, dict[Key, Any]] = {} if loaded is None else loaded
         self._changed: dict[str, dict[Key, Any]] = {}
         self._tables: dict[str, Table[Any]] = {}
         self._merges: dict[str, dict[str, _Merge]] = {}
@@ -125,6 +126,10 @@ class Pending:
                 changed[key] = before
             else:
                 del changed[key]
+
+    def known(self, tables: Sequence[Table[Any]]) -> dict[str, dict[Key, Any]]:
+        """Rows of these tables as they stand after the commit, as far as they were seen: ``loaded`` for the next transaction."""
+        return {table.name: {**self._loaded.get(table.name, {}), **self._changed.get(table.name, {})} for table in tables}
 
     def changes(self) -> list[Change]:
         """What the transaction writes: each row once, rows that came and went in it left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -43,10 +43,10 @@ class Schema(Generic[T]):
         if type(value) is self._plain:
             return encode(value)
         try:
-            fitting = self._adapter.validate_python(value)
-            text = encode(self._adapter.dump_python(fitting, mode="json", by_alias=True, warnings=False))
+            fitting = self._adapter.validator.validate_python(value)
+            text = encode(self._adapter.serializer.to_python(fitting, mode="json", by_alias=True, warnings=False))
             if "null" in text:
-                _refuse_hidden_nan(self._adapter.dump_python(fitting, warnings=False))
+                _refuse_hidden_nan(self._adapter.serializer.to_python(fitting, warnings=False))
             self._read(text)  # a model that was made without validation, or changed since, pydantic does not look at again
         except ValidationError as error:
             raise wrong(f"{self.where}: {_what(error)}") from error
@@ -67,8 +67,8 @@ class Schema(Generic[T]):
 
     def _read(self, text: str) -> T:
         if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
-            return self._adapter.validate_python(json.loads(text))
-        return self._adapter.validate_json(text)
+            return cast(T, self._adapter.validator.validate_python(json.loads(text)))
+        return cast(T, self._adapter.validator.validate_json(text))
 
 
 def _what(error: ValidationError) -> str:

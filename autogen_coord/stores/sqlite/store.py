@@ -150,6 +150,8 @@ class SqliteStore:
 
     async def _look(self) -> int:
         try:
+            if self._writer.is_fresh(self._settings.poll):  # a transaction looked just now
+                return self._writer.version
             return await self._usable(self._writing).run(self._writer.look)
         except (StoreUnavailableError, ClosedError):
             return self._writer.version
