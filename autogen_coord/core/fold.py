@@ -43,10 +43,11 @@ class _Merge:
 class Pending:
     """`autogen_coord.core.store.Rows` over a `Base`."""
 
-    def __init__(self, base: Base, loaded: dict[str, dict[Key, Any]] | None = None) -> None:
-        """``loaded``: rows, by table and key, that a store knows to stand as they are."""
+    def __init__(self, base: Base, kept: dict[str, dict[Key, Any]] | None = None) -> None:
+        """``kept``: rows, by table and key, that a store knows to stand as they did: they need no load."""
         self._base = base
-        self._loaded: dict[str, dict[Key, Any]] = {} if loaded is None else loaded
+        self._kept = kept or {}
+        self._loaded: dict[str, dict[Key, Any]] = {}
         self._changed: dict[str, dict[Key, Any]] = {}
         self._tables: dict[str, Table[Any]] = {}
         self._merges: dict[str, dict[str, _Merge]] = {}
@@ -61,6 +62,10 @@ class Pending:
         if loaded is None:
             loaded = self._loaded[table.name] = {}
         missing = [key for key in keys if key not in loaded and key not in changed]
+        kept = self._kept.get(table.name)
+        if missing and kept:
+            loaded.update({key: kept[key] for key in missing if key in kept})
+            missing = [key for key in missing if key not in kept]
         if missing:
             loaded.update(zip(missing, self._base.load(table, missing), strict=True))
         return [changed[key] if key in changed else loaded[key] for key in keys]
@@ -128,8 +133,9 @@ class Pending:
                 del changed[key]
 
     def known(self, tables: Sequence[Table[Any]]) -> dict[str, dict[Key, Any]]:
-        """Rows of these tables as they stand after the commit, as far as they were seen: ``loaded`` for the next transaction."""
-        return {table.name: {**self._loaded.get(table.name, {}), **self._changed.get(table.name, {})} for table in tables}
+        """Rows of these tables as they stand after the commit, as far as they were seen: ``kept`` for the next transaction."""
+        seen = (self._kept, self._loaded, self._changed)
+        return {table.name: {key: row for rows in seen for key, row in rows.get(table.name, {}).items()} for table in tables}
 
     def changes(self) -> list[Change]:
         """What the transaction writes: each row once, rows that came and went in it left out."""
