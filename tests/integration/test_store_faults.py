@@ -340,7 +340,7 @@ async def test_a_driver_error_reaches_the_fold_as_ours_and_spoils_nothing(store:
         rows.put(EVENT, event(1))
         connection.set_progress_handler(lambda: 1, 1)
         try:
-            rows.get(COUNTER, ["n"])
+            rows.get(EVENT, [99])
         finally:
             connection.set_progress_handler(None, 0)
 
