@@ -71,15 +71,15 @@ async def until(true: Callable[[], bool] | Callable[[], Awaitable[bool]], second
 
 
 def process_of(coord: Coordination) -> Process:
-    assert coord._process is not None
-    return coord._process
+    assert coord._parts is not None
+    return coord._parts.process
 
 
 async def vanish(coord: Coordination) -> None:
     """End a coordination as SIGKILL ends a process: no goodbye, no answer of its handlers, its lease runs out."""
-    process, runner = process_of(coord), coord._runner
-    assert runner is not None
-    coord._process = None
+    assert coord._parts is not None
+    process, runner = coord._parts.process, coord._parts.runner
+    coord._parts = None
     process.dispatcher.stop()
     process.heart._stop.set()
     if process.heart._thread is not None:

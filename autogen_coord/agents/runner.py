@@ -129,10 +129,6 @@ class Runner:
             return False
         return True
 
-    def left(self) -> list[tuple[str, int]]:
-        """The claims of what still runs."""
-        return [(a.claimed.row.id, a.claimed.row.attempt) for a in self._attempts.values() if not a.reported]
-
     # one attempt
 
     async def _run(self, attempt: Attempt) -> None:

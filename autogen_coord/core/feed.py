@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import ClosedError, EventsPrunedError, StoreError
 from .commit import Committed
-from .events import ENDINGS, NUMBER, Kind
+from .events import ENDINGS, FLOOR, NUMBER, Event, Kind
 from .store import Keys, Load, Range, Store
 from .tables import COUNTER, EVENT, OUTCOME, OutcomeRow
 
@@ -46,6 +46,9 @@ class Feed:
         self._elsewhere = elsewhere
         self._cursor = 0
         self._advanced = asyncio.Event()
+        self._ended = False
+        self.followers = 0
+        """How many follow the log."""
 
     async def start(self) -> None:
         """Begin at the end of the log."""
@@ -68,9 +71,10 @@ class Feed:
         self._advanced.set()
         self._advanced = asyncio.Event()
 
-    def ticket(self) -> asyncio.Event:
-        """Taken before a read of the log: it is set when the log may be longer."""
-        return self._advanced
+    def end(self) -> None:
+        """Tell those who follow that nothing more comes."""
+        self._ended = True
+        self.wake()
 
     async def run(self) -> None:
         async for _ in self._store.changes(self._wanted):
@@ -103,3 +107,35 @@ class Feed:
                 break
         self.wake()
         self._elsewhere()
+
+    async def follow(self, since: int | None, kinds: Iterable[str] | None, follow: bool) -> AsyncIterator[Event]:
+        """The log from behind ``since`` (None: from its end on), each event once and without a gap; see `Coordination.events`.
+
+        Raises: EventsPrunedError; ClosedError when the process closes.
+        """
+        wanted = None if kinds is None else frozenset(kinds)
+        self.followers += 1
+        try:
+            (counters,) = await self._store.read(Keys(COUNTER, (NUMBER, FLOOR)))
+            newest, floor = (row.value if row is not None else 0 for row in counters)
+            cursor = newest if since is None else since
+            if cursor < floor:
+                raise EventsPrunedError(f"events up to {floor} were pruned; begin with since={floor}", since=since, floor=floor)
+            while True:
+                advanced = self._advanced
+                (rows,) = await self._store.read(Range(EVENT, "key", (), low=cursor + 1, limit=PAGE))
+                for row in rows:
+                    if row.number != cursor + 1:
+                        floor = row.number - 1
+                        raise EventsPrunedError(f"events up to {floor} were pruned meanwhile", since=cursor, floor=floor)
+                    cursor = row.number
+                    if wanted is None or row.kind in wanted:
+                        yield Event.of(row)
+                if not rows:
+                    if not follow:
+                        return
+                    if self._ended:
+                        raise ClosedError("the coordination was closed while you listened")
+                    await advanced.wait()
+        finally:
+            self.followers -= 1

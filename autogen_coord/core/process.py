@@ -61,11 +61,9 @@ class Process:
         self.line.listen(self.heart.committed)
         self.dispatcher = Dispatcher(self.line, policy, lambda: self._lost(self.session))
         self.housekeeper = Housekeeper(store, self.line, policy)
-        self.listeners = 0
-        """How many wait for events."""
         self.feed = Feed(
             store,
-            wanted=lambda: bool(self.waits) or self.listeners > 0 or self.hooks.busy() or self.dispatcher.idle_slots,
+            wanted=lambda: bool(self.waits) or self.feed.followers > 0 or self.hooks.busy() or self.dispatcher.idle_slots,
             watched=lambda task: task in self.waits or self.hooks.runs(task),
             outcomes=self._ended,
             cancelling=lambda task: self.hooks.cancel(task),
@@ -134,7 +132,7 @@ class Process:
             error.__cause__ = self._failure
             for wait in self.waits.all():
                 self.waits.fail(wait, error)
-            self.feed.wake()
+            self.feed.end()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside, for as long as the process lives."""

@@ -571,7 +571,7 @@ async def test_an_attempt_that_lost_its_claim_can_report_nothing(world: World) -
 
     await coord.provide(walk)
     handle = await coord.submit(walk, "x")
-    await until(lambda: coord._runner is not None and len(coord._runner) == 1)
+    await until(lambda: coord._parts is not None and len(coord._parts.runner) == 1)
     await handle.cancel()
     assert (await ended(handle)).state == "cancelled"
     lost.set()

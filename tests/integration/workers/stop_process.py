@@ -60,8 +60,8 @@ async def main(store: str, settings: Settings) -> None:
         say("ready", coord.session)
         while line := await asyncio.to_thread(sys.stdin.readline):
             if line.strip() == "freeze":
-                assert coord._process is not None
-                await coord._process.line.put(freeze, None)
+                assert coord._parts is not None
+                await coord._parts.process.line.put(freeze, None)
                 say("thawed")
             else:
                 say("session", coord.session)

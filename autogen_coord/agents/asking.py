@@ -1,0 +1,89 @@
+"""From what a caller passes to a checked `Submit`, and the way to read its answer; and the children that handlers ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..core import bodies, claims, inspect, registry
+from ..core.calls import Calls
+from ..core.process import Process
+from ..core.requests import Options, build, checked_name
+from ..core.schemas import checker, jsonable
+from ..core.store import Keys, Range
+from ..core.tables import CAPABILITY, CapabilityRow
+from ..core.tasks import Submit
+from ..errors import InvalidInputError
+from .capability import Capability, TaskContext
+
+Decode = Callable[[str], Any]
+
+
+class Asking:
+    """Requests of one process, by reference to a function or by name. It is the port of `TaskContext`."""
+
+    def __init__(self, process: Process, calls: Calls) -> None:
+        self._process = process
+        self._calls = calls
+        self._checkers: dict[str, tuple[str, Callable[[str, str], None]]] = {}
+
+    async def request(self, capability: Any, input: Any, returns: Any, options: Options) -> tuple[Submit, Decode]:
+        """A task to be, its input checked, and the decoder of its output.
+
+        Raises: InvalidInputError, PayloadTooLargeError; NoProviderError for a name that nobody ever announced.
+        """
+        process = self._process
+        if isinstance(capability, Capability):
+            form = capability.form
+            text = form.input.encode(input)
+            return build(capability.label, text, process.policy, options, sender=process.session), form.output.decode
+        if not isinstance(capability, str):
+            raise InvalidInputError(f"{capability!r:.100}: pass a @capability function or a capability's name")
+        text = jsonable(input)
+        await self._check_by_name(capability, text)
+        decode = bodies.decode if returns is None else inspect.decoder(returns)
+        return build(capability, text, process.policy, options, sender=process.session), decode
+
+    async def _check_by_name(self, label: str, text: str) -> None:
+        checked_name(label, "capability")
+        store = self._process.store
+        (rows,) = await store.read(Keys(CAPABILITY, (registry.split_label(label),)))
+        row: CapabilityRow | None = rows[0]
+        if row is None:
+            (known,) = await store.read(Range(CAPABILITY, "key"))
+            raise registry.unknown(label, [registry.label_of(each.name, each.version) for each in known])
+        compiled = self._checkers.get(label)
+        if compiled is None or compiled[0] != row.input_schema:
+            compiled = self._checkers[label] = (row.input_schema, checker(row.input_schema))
+        compiled[1](text, f"the input of {label}")
+
+    async def call_child(self, context: TaskContext, capability: Any, input: Any, returns: Any, options: Options) -> Any:
+        """See `TaskContext.call`. Handlers may finish their work while the coordination closes."""
+        process, calls = self._process, self._calls
+        process.check()
+        command, decode = await self.request(capability, input, returns, options)
+        digest = bodies.digest(command.input)
+        command = command._replace(
+            input_hash=digest,
+            parent=context.task_id,
+            parent_attempt=context.attempt,
+            step_key=f"{command.capability}:{digest}:{context.ordinal(command.capability, digest)}",
+        )
+        wait = calls.post(command)
+        process.dispatcher.waits(context.task_id, context.attempt, wait)
+        try:
+            return await calls.value(wait, decode, owned=False)
+        except asyncio.CancelledError:
+            # the handler gave this child up by itself; a stopped attempt's children stay
+            if command.key is None and not context.cancelled.is_set():
+                calls.cancel_soon(wait.task)
+            raise
+        finally:
+            process.dispatcher.goes_on(context.task_id, context.attempt, wait)
+
+    async def report_progress(self, context: TaskContext, data: str) -> None:
+        """See `TaskContext.progress`."""
+        self._process.check()
+        command = claims.Progress(context.session, context.task_id, context.attempt, data)
+        await self._process.line.put(claims.progress, command)

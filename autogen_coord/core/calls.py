@@ -1,0 +1,146 @@
+"""Calls: a task put on the line, and somebody here who waits for its outcome.
+
+One future a call: the submit's own answer only matters when it is a refusal, or when the key named an earlier task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..errors import CallTimeoutError, ClosedError, CoordError, NoProviderError
+from . import inspect, tasks
+from .outcomes import error_of, output_of
+from .process import Process
+from .store import Keys
+from .tables import OUTCOME, TASK, OutcomeRow
+from .tasks import Cancel, Submit, Submitted
+from .waiting import Wait
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Decode = Callable[[str], T]
+
+
+class Calls:
+    """The calls of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def offer(self, command: Submit) -> asyncio.Future[Submitted]:
+        """Put a task on the line; its pool is heated, so that the claim may go along."""
+        process = self._process
+        future = process.line.offer(tasks.submit, command, (Keys(TASK, (command.id,)),))
+        process.dispatcher.heat((command.capability,))
+        return future
+
+    def post(self, command: Submit) -> Wait:
+        """Put a task on the line, and wait for its outcome, not for its place."""
+        waits = self._process.waits
+        wait = waits.add(command.id, command.capability)
+
+        def stored(future: asyncio.Future[Submitted]) -> None:
+            if future.cancelled():
+                waits.fail(wait, ClosedError("the coordination was closed before the task was stored"))
+            elif (error := future.exception()) is not None:
+                waits.fail(wait, error)
+            elif not (answer := future.result()).created:
+                waits.move(wait, answer.id)
+                if answer.outcome is not None:
+                    waits.resolve([answer.outcome])
+                else:
+                    self._process.spawn(self._look(wait))
+
+        self.offer(command).add_done_callback(stored)
+        return wait
+
+    async def _look(self, wait: Wait) -> None:
+        """The task was there before we waited for it: it may have ended in between."""
+        waits = self._process.waits
+        try:
+            (rows,) = await self._process.store.read(Keys(OUTCOME, (wait.task,)))
+            waits.resolve([row for row in rows if row is not None])
+        except CoordError as error:
+            waits.fail(wait, error)
+
+    async def value(self, wait: Wait, decode: Decode[T], owned: bool) -> T:
+        """Wait, and return the value. Cancelling the caller of a task that is its ``own`` cancels the task.
+
+        Raises: TaskError's children, NoProviderError, ClosedError, and what the submit was refused with.
+        """
+        try:
+            outcome = await wait.future
+        except asyncio.CancelledError:
+            self._process.waits.drop(wait)
+            if owned:
+                self.cancel_soon(wait.task)
+            raise
+        return await self._decoded(outcome, decode)
+
+    async def result(self, id: str, decode: Decode[T], timeout: float | None) -> T:
+        """The value of a task by its id; ``timeout`` (seconds) ends only the wait.
+
+        Raises: what `value` raises; CallTimeoutError; NotFoundError.
+        """
+        process = self._process
+        wait = process.waits.add(id)
+        try:
+            rows, known = await process.store.read(Keys(OUTCOME, (id,)), Keys(TASK, (id,)))
+            if rows[0] is not None:
+                return await self._decoded(rows[0], decode)
+            if known[0] is None:
+                raise inspect.not_found(process.store, id)
+            async with asyncio.timeout(timeout):
+                outcome = await wait.future
+        except TimeoutError:
+            raise CallTimeoutError(f"task {id} had not ended after {timeout} s; it goes on", task_id=id) from None
+        finally:
+            process.waits.drop(wait)
+        return await self._decoded(outcome, decode)
+
+    async def _decoded(self, outcome: OutcomeRow, decode: Decode[T]) -> T:
+        error = error_of(outcome)
+        if error is not None:
+            raise error
+        return decode(outcome.output if outcome.output is not None else await output_of(outcome, self._process.store))
+
+    def cancel_soon(self, id: str) -> None:
+        """Cancel a task that nobody here waits for any more."""
+        try:
+            future = self._process.line.offer(tasks.cancel, Cancel(id))
+        except ClosedError:
+            log.debug("closed: the task %s goes on without its caller", id)
+        else:
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def mind(self) -> None:
+        """End calls whose capability has had no live provider for too long; a loop of the process."""
+        patience = self._process.policy.no_provider_wait
+        while True:
+            await asyncio.sleep(max(0.05, min(1.0, patience / 4)))
+            try:
+                await self._end_hopeless(asyncio.get_running_loop().time() - patience)
+            except CoordError as error:
+                log.warning("calls could not be minded: %s", error.code)
+
+    async def _end_hopeless(self, before: float) -> None:
+        process = self._process
+        old = [wait for wait in process.waits.all() if wait.label and wait.since <= before and not process.hooks.runs(wait.task)]
+        for label in {wait.label for wait in old}:
+            waiting = [wait for wait in old if wait.label == label]
+            if await inspect.live_providers(process.store, label):
+                for wait in waiting:
+                    wait.since = asyncio.get_running_loop().time()
+                continue
+            error = NoProviderError(
+                f"nobody has provided {label!r} for {process.policy.no_provider_wait:g} s: start a process that does, "
+                "or use submit(), which waits",
+                capability=label,
+                near=[],
+            )
+            for wait in waiting:
+                self.cancel_soon(wait.task)
+                process.waits.fail(wait, error)
