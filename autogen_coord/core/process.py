@@ -80,6 +80,7 @@ class Process:
         self._life: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
 
     async def start(self, *more: Callable[[], Coroutine[None, None, None]]) -> None:
         """Open a session and start the loops, and ``more`` of them."""
@@ -147,9 +148,11 @@ class Process:
             await asyncio.wait([self._reborn])
 
     def check(self) -> None:
-        """Raises: ClosedError when it is not running, ConfigError in the child of a fork."""
+        """Raises: ClosedError when it is not running, ConfigError in the child of a fork and on another event loop."""
         if os.getpid() != self._pid:
             raise ConfigError("the coordination was opened before a fork, its loops run in the parent: open one in the child")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError("the coordination belongs to another event loop: open one in this thread's loop")
         if self._group is None or self._stop.is_set():
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`") from self._failure
 

@@ -829,3 +829,18 @@ async def test_a_task_nobody_stored_is_not_found(coord: Coordination) -> None:
     async with soon():
         with pytest.raises(NotFoundError):
             await coord.handle("none", str).result()
+
+
+async def test_a_coordination_of_another_loop_is_refused_and_nobody_waits(coord: Coordination) -> None:
+    @capability
+    async def echo(text: str) -> str:
+        return text
+
+    await coord.provide(echo)
+
+    def elsewhere() -> None:
+        asyncio.run(coord.call(echo, "x"))
+
+    async with soon():
+        with pytest.raises(ConfigError, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
