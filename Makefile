@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= .demo
+PACKAGE ?= autogen_core
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -11,9 +12,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.stamp-review ## review the installed autogen_core package; report in .demo/ (killed? run it again)
+demo: $(VENV)/.stamp-review ## review the installed autogen_core package (PACKAGE=...); report in .demo/ (killed? run it again)
 	@mkdir -p $(DEMO)
-	$(BIN)/autogen-coord review autogen_core --store $(DEMO)/coord.db --out $(DEMO)/report
+	$(BIN)/autogen-coord review $(PACKAGE) --store $(DEMO)/coord.db --out $(DEMO)/report
 
 test: $(VENV)/.stamp-test ## run all tests
 	$(BIN)/python -m pytest -q
@@ -34,22 +35,23 @@ clean: ## remove what make made, the virtual environment too
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(VENV)/.stamp-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/.stamp-review: pyproject.toml | $(BIN)/python
+$(VENV)/.stamp-review: pyproject.toml | $(VENV)/.stamp-venv
 	$(PIP) -e '.[review]'
 	@touch $@
 
-$(VENV)/.stamp-test: pyproject.toml | $(BIN)/python
+$(VENV)/.stamp-test: pyproject.toml | $(VENV)/.stamp-venv
 	$(PIP) -e '.[test]'
 	@touch $@
 
-$(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
+$(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
 	$(PIP) -e '.[test,dev]'
 	@touch $@
 
-$(VENV)/.stamp-bench: pyproject.toml | $(BIN)/python
+$(VENV)/.stamp-bench: pyproject.toml | $(VENV)/.stamp-venv
 	$(PIP) -e '.[bench]'
 	@touch $@

@@ -6,6 +6,7 @@ from .core.events import Event
 from .core.inspect import AttemptInfo, TaskInfo
 from .core.requests import Options, Priority
 from .core.retry import RetryPolicy
+from .core.running import Terminated, run
 from .core.tables import TaskState
 from .errors import (
     CallTimeoutError,
@@ -82,6 +83,8 @@ __all__ = [
     "TaskHandle",
     "TaskInfo",
     "TaskState",
+    "Terminated",
     "VersionConflictError",
     "capability",
+    "run",
 ]

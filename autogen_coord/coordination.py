@@ -18,7 +18,7 @@ from .core.calls import Calls
 from .core.events import Event
 from .core.ids import new_id
 from .core.process import Process
-from .core.requests import Options, checked_seconds
+from .core.requests import Options, checked_name, checked_seconds
 from .core.store import Range
 from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
@@ -111,10 +111,12 @@ class Coordination:
     ) -> Coordination:
         """A coordination on ``store`` (a path, ``sqlite:///path``), made at the first use; enter it with ``async with``.
 
-        Raises (on entering): ConfigError, SchemaVersionError, StoreError.
+        Raises: InvalidInputError for a namespace that is no name; on entering ConfigError, SchemaVersionError, StoreError.
         """
         settings = settings or Settings.load()
-        return cls(str(store) if store is not None else settings.store, namespace or settings.namespace, settings)
+        space = settings.namespace if namespace is None else namespace
+        checked_name(space, "namespace")
+        return cls(str(store) if store is not None else settings.store, space, settings)
 
     async def __aenter__(self) -> Self:
         if self._parts is not None:

@@ -47,7 +47,13 @@ class Providing:
             raise InvalidInputError(f"provide() wants a function decorated with @capability, not {capability!r:.100}")
         label, default = capability.label, self._process.policy.max_concurrency
         if label in self._locals:
-            raise ConfigError(f"this process provides {label!r} already; raise its max_concurrency instead")
+            other = self._locals[label].capability is not capability
+            mend = (
+                "by another function: give one of them a name or version of its own"
+                if other
+                else "raise its max_concurrency instead"
+            )
+            raise ConfigError(f"this process provides {label!r} already; {mend}")
         limit = check_limit(max_concurrency, "provide()") or capability.max_concurrency or default
         capability.form  # noqa: B018 - unusable annotations are refused here, by name
         local = self._locals[label] = _Local(capability, limit, tuple(labels))

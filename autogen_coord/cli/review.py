@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..core import running
 from ..errors import CoordError
 from ..settings import Settings
-from . import running
 
 
 def review(

@@ -30,7 +30,13 @@ class Priority(IntEnum):
 
 
 class Options(TypedDict, total=False):
-    """What `submit` and `call` take besides capability and input. Times are seconds."""
+    """What `submit` and `call` take besides capability and input, all by name. Times are seconds.
+
+    ``key`` (names the task: the same key and input is the same task), ``retry_failed`` (with a key: make a failed one anew),
+    ``priority`` (0 to 10), ``timeout`` (deadline of the whole task), ``attempt_timeout`` (of one attempt), ``ttl`` (latest first
+    claim), ``delay`` or ``at`` (not before), ``retry`` (a `RetryPolicy`), ``lane`` (one at a time, in order), ``sticky`` (the same,
+    at one provider), ``provider`` (the id of the only one that may run it).
+    """
 
     key: str | None
     """Names the task within its capability: the same key and input again is the same task, finished or not."""
@@ -74,6 +80,8 @@ def build(label: str, text: str, policy: Settings, options: Options, **more: Any
     for name, value in (("lane", lane), ("sticky", sticky)):
         if value is not None and SUBLANE in value:
             raise InvalidInputError(f"{name}={value!r}: must not contain {SUBLANE!r}")
+    if options.get("at") is not None and options.get("delay"):
+        raise InvalidInputError("at and delay: both say when it may start, pass one of them")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise InvalidInputError(f"retry={retry!r}: a RetryPolicy")
     return Submit(

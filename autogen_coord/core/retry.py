@@ -26,9 +26,11 @@ class RetryPolicy:
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tries <= 1_000_000:
-            raise InvalidInputError(f"tries={self.tries}: at least one, at most a million")
-        for name in ("backoff", "factor", "cap"):
+        if isinstance(self.tries, bool) or not isinstance(self.tries, int) or not 1 <= self.tries <= 1_000_000:
+            raise InvalidInputError(f"tries={self.tries!r}: a whole number, at least one, at most a million")
+        if isinstance(self.factor, bool) or not isinstance(self.factor, int | float) or not 1 <= self.factor <= 1_000:
+            raise InvalidInputError(f"factor={self.factor!r}: a number from 1 (the delays do not grow) to 1,000")
+        for name in ("backoff", "cap"):
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise InvalidInputError(f"{name}={getattr(self, name)}: a number of seconds, not negative, at most a hundred years")
 

@@ -93,7 +93,7 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
     require_known(rows, command.capability)
     if command.target is not None and not is_online(rows, command.target):
         raise NoProviderError(
-            f"provider {command.target!r} of {command.capability!r} is not online: `autogen-coord agents list` shows who is",
+            f"provider {command.target!r} of {command.capability!r} is not online: provide() returned the ids of those that are",
             capability=command.capability,
             near=[],
         )

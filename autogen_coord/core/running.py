@@ -1,4 +1,8 @@
-"""Running a command's coroutine so that SIGTERM ends it as Ctrl-C does: handlers are stopped, claims given back, goodbye said."""
+"""Running a program so that SIGTERM ends it as Ctrl-C does: handlers are stopped, claims given back, goodbye said.
+
+Docker, systemd and Kubernetes end a process so at every deploy. Without it SIGTERM is a crash: the tasks that ran wait for the end of
+the lease, and run alone.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,18 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Terminated(Exception):
-    """SIGTERM came, and everything was put in order."""
+class Terminated(SystemExit):
+    """SIGTERM came, and everything was put in order; left alone, it ends the process with status 143."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run`` that minds SIGTERM. Raises: Terminated, KeyboardInterrupt, and what ``main`` raises."""
+    """``asyncio.run(main)``, but SIGTERM cancels ``main``, so that every ``async with Coordination.open(...)`` closes in order.
+
+    Raises: Terminated (a SystemExit), KeyboardInterrupt, and what ``main`` raises.
+    """
     told = False
 
     async def minding() -> T:
