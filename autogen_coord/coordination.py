@@ -14,7 +14,7 @@ from .agents.capability import Capability
 from .agents.providing import Providing
 from .agents.runner import Runner, Stop
 from .core import bodies, inspect, registry, tasks
-from .core.calls import Calls
+from .core.calls import HANDLER, Calls
 from .core.events import Event
 from .core.ids import new_id
 from .core.process import Process
@@ -80,10 +80,11 @@ class _Parts:
         self.process = process
         self.calls = Calls(process)
         self.asking = Asking(process, self.calls)
-        self.runner = Runner(process.line, process.policy, self.asking, process.dispatcher)
+        self.runner = Runner(process, self.asking)
         self.providing = Providing(process, self.runner)
         hooks, runner = process.hooks, self.runner
         hooks.runs = runner.__contains__
+        hooks.running = runner.tasks
         hooks.busy = lambda: len(runner) > 0
         hooks.cancel = runner.cancel
         hooks.superseded = runner.superseded
@@ -155,16 +156,26 @@ class Coordination:
         except CoordError as failed:
             log.warning("closing: %s; what is left returns with the lease", failed.code)
         finally:
-            await process.stop(goodbye=left)
-            await process.store.close()
-            self._parts = None
+            runner.stop_all(Stop.CLOSE if left else Stop.LOST)  # nothing may run on without a lease, also when this was cancelled
+            try:
+                await process.stop(goodbye=left)
+                await process.store.close()
+            finally:
+                self._parts = None
+                self._closing = False
 
     @property
     def _open(self) -> _Parts:
-        if self._parts is None or self._closing:
+        if self._parts is None or (self._closing and not self._in_handler(self._parts)):
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`")
         self._parts.process.check()
         return self._parts
+
+    @staticmethod
+    def _in_handler(parts: _Parts) -> bool:
+        """Handlers may finish their work while the coordination closes."""
+        handling = HANDLER.get()
+        return handling is not None and handling.process is parts.process and handling.task in parts.runner
 
     @property
     def session(self) -> str:
@@ -290,7 +301,12 @@ class Coordination:
             except CoordError as error:
                 return BroadcastOutcome(provider, None, error)
 
-        return list(await asyncio.gather(*(one(provider, id) for provider, id in sent.tasks)))
+        try:
+            return list(await asyncio.gather(*(one(provider, id) for provider, id in sent.tasks)))
+        except asyncio.CancelledError:
+            for _, id in sent.tasks:
+                parts.calls.cancel_soon(id)
+            raise
 
     # seeing and steering
 

@@ -6,12 +6,15 @@ Order: an argument in code, then ``AUTOGEN_COORD_<NAME>``, then the TOML file (`
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from .errors import ConfigError
 
@@ -20,6 +23,8 @@ FILE = "autogen-coord.toml"
 DAY = 86_400.0
 MAX_SECONDS = 100 * 365 * DAY
 """The longest time that is accepted anywhere: a hundred years."""
+ORDERED = "beat", "suspect_after", "session_ttl", "trust_margin"
+"""Settings that must fit each other."""
 
 
 class Settings(BaseModel):
@@ -88,7 +93,24 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise ConfigError(f"settings: {_first(error)}; `autogen-coord doctor` lists all settings") from error
+            said = _words(error.errors(include_url=False)[0], cls.origins(**given))
+            end = "" if said.endswith("?") else ";"
+            raise ConfigError(f"settings: {said}{end} `autogen-coord doctor` lists all settings", said=said) from error
+
+    @classmethod
+    def usable(cls, **given: Any) -> Settings:
+        """What `load` would find, but for what cannot be used: that has its default. For `doctor`, which looks on."""
+        values: dict[str, Any] = {}
+        for source in (_from_file, _from_environment):
+            with contextlib.suppress(ConfigError):
+                values |= source()
+        values |= {name: value for name, value in given.items() if value is not None}
+        while True:
+            try:
+                return cls(**values)
+            except ValidationError as error:
+                wrong = {str(one["loc"][0]) for one in error.errors(include_url=False) if one["loc"]} or set(ORDERED)
+                values = {name: value for name, value in values.items() if name not in wrong}
 
     @classmethod
     def origins(cls, **given: Any) -> dict[str, str]:
@@ -108,10 +130,31 @@ class Settings(BaseModel):
         return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
-def _first(error: ValidationError) -> str:
-    one = error.errors(include_url=False, include_input=False)[0]
-    name = ".".join(str(part) for part in one["loc"]) or "settings"
-    return f"{name}: {one['msg']}"
+def _words(one: ErrorDetails, origins: dict[str, str]) -> str:
+    """What is wrong with a setting, in our words, and where it stands."""
+    name = str(one["loc"][0]) if one["loc"] else ""
+    origin = origins.get(name, "argument")
+    where = {"file": f" in {_file()}", "environment": f" in {PREFIX}{name.upper()}"}.get(origin, "")
+    if one["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.4)
+        return f"unknown setting {name!r}{where}" + (f"; did you mean {near[0]!r}?" if near else "")
+    said = plain(one["msg"])
+    if not name:
+        return said
+    kind = one["type"].partition("_")[0]
+    wanted = {"int": "a whole number", "float": "a number", "finite": "a number", "string": "a text"}.get(kind)
+    said = f"{wanted} is wanted" if wanted else said
+    shown = "" if name == "store" else f"={one['input']!r:.60}"  # a store's URL may hold a password
+    return f"{name}{shown}{where}: {said}"
+
+
+def plain(text: str) -> str:
+    """A message of pydantic's without its own words."""
+    return text.replace("Value error, ", "").replace("Input should be", "must be")
+
+
+def _file() -> Path:
+    return Path(os.environ.get(f"{PREFIX}CONFIG") or FILE)
 
 
 def _from_environment() -> dict[str, Any]:
@@ -120,9 +163,8 @@ def _from_environment() -> dict[str, Any]:
 
 
 def _from_file() -> dict[str, Any]:
-    given = os.environ.get(f"{PREFIX}CONFIG")
-    path = Path(given or FILE)
-    if not given and not path.is_file():
+    path = _file()
+    if not os.environ.get(f"{PREFIX}CONFIG") and not path.is_file():
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """The first program: one capability, called through a store in a file."""
 
-import asyncio
+import sys
 
-from autogen_coord import Coordination, capability
+from autogen_coord import Coordination, capability, run
 
 
 @capability
@@ -10,11 +10,11 @@ async def shorten(text: str) -> str:
     return text[:10]
 
 
-async def main() -> None:
-    async with Coordination.open("coord.db") as coord:
+async def main(store: str = "coord.db") -> None:
+    async with Coordination.open(store) as coord:
         await coord.provide(shorten)
-        print(await coord.call(shorten, "a long text"))
+        print(await coord.call(shorten, "a long text"))  # typed: mypy knows it is a str
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main(*sys.argv[1:]))

@@ -40,13 +40,14 @@ class Asking:
             return build(capability.label, text, process.policy, options, sender=process.session), form.output.decode
         if not isinstance(capability, str):
             raise InvalidInputError(f"{capability!r:.100}: pass a @capability function or a capability's name")
+        checked_name(capability, "capability")
+        capability = registry.label_of(*registry.split_label(capability))  # "name:1" is "name"
         text = jsonable(input)
         await self._check_by_name(capability, text)
         decode = bodies.decode if returns is None else inspect.decoder(returns)
         return build(capability, text, process.policy, options, sender=process.session), decode
 
     async def _check_by_name(self, label: str, text: str) -> None:
-        checked_name(label, "capability")
         store = self._process.store
         (rows,) = await store.read(Keys(CAPABILITY, (registry.split_label(label),)))
         row: CapabilityRow | None = rows[0]
@@ -70,8 +71,8 @@ class Asking:
             parent_attempt=context.attempt,
             step_key=f"{command.capability}:{digest}:{context.ordinal(command.capability, digest)}",
         )
+        await process.line.room()
         wait = calls.post(command)
-        process.dispatcher.waits(context.task_id, context.attempt, wait)
         try:
             return await calls.value(wait, decode, owned=False)
         except asyncio.CancelledError:
@@ -79,8 +80,6 @@ class Asking:
             if command.key is None and not context.cancelled.is_set():
                 calls.cancel_soon(wait.task)
             raise
-        finally:
-            process.dispatcher.goes_on(context.task_id, context.attempt, wait)
 
     async def report_progress(self, context: TaskContext, data: str) -> None:
         """See `TaskContext.progress`."""

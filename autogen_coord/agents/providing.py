@@ -12,8 +12,9 @@ from ..core.claims import Claimed, Disown
 from ..core.ids import new_id
 from ..core.process import Process
 from ..core.registry import Announce, Withdraw
-from ..core.tables import CapabilityRow, ProviderRow
-from ..errors import ConfigError, InvalidInputError, LeaseLostError, NotFoundError
+from ..core.store import Range
+from ..core.tables import PROVIDER, CapabilityRow, ProviderRow
+from ..errors import ConfigError, CoordError, InvalidInputError, LeaseLostError, NotFoundError
 from .capability import Capability, check_limit
 from .runner import Provider, Runner
 
@@ -61,27 +62,36 @@ class Providing:
             await self._announce(local)
         except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
             await self._process.reborn()
-        except BaseException:
+        except BaseException:  # also a cancellation: it may have been announced, and nobody would serve it
             del self._locals[label]
+            self._process.dispatcher.remove(local.id)
+            self._process.spawn(self._retire_quietly(local.id))
             raise
         return local.id
 
     async def withdraw(self, capability: Capability[Any, Any] | str) -> None:
         """Provide it no more; what runs of it goes on. Raises: NotFoundError."""
         label = capability if isinstance(capability, str) else capability.label
-        local = self._locals.pop(label, None)
+        local = self._locals.get(label)
         if local is None:
             raise NotFoundError(f"this process does not provide {label!r}")
         self._process.dispatcher.remove(local.id)
         await self._retire((local.id,))
+        self._locals.pop(label, None)
 
     async def leave(self) -> None:
         """Before a goodbye: every claim of the session is given back, every provider withdrawn."""
         process = self._process
         await process.line.put(claims.disown, Disown(process.session, ()))
-        ids = tuple(local.id for local in self._locals.values())
-        if ids:
-            await self._retire(ids)
+        (own,) = await process.store.read(Range(PROVIDER, "by_session", (process.session,)))
+        if own:  # what the store says, not what we remember
+            await self._retire(tuple(row.id for row in own))
+
+    async def _retire_quietly(self, id: str) -> None:
+        try:
+            await self._retire((id,))
+        except CoordError as error:
+            log.warning("a provider that was given up is still announced (%s): it goes with the session", error.code)
 
     async def _retire(self, ids: tuple[str, ...]) -> None:
         line = self._process.line

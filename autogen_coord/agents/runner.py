@@ -17,15 +17,16 @@ from enum import StrEnum
 from typing import Any
 
 from ..core import bodies, claims
+from ..core.calls import HANDLER, Handling
 from ..core.claims import Claimed, Finish, GiveBack, Reject
-from ..core.commit import Line, Rule
-from ..core.dispatch import Dispatcher
+from ..core.commit import Rule
 from ..core.endings import Failure
+from ..core.process import Process
 from ..core.retry import NOT_RETRIED
 from ..core.schemas import Schema
 from ..core.tables import CANCELLED, EXPIRED, FAILED, SUCCEEDED
 from ..errors import ClosedError, CoordError, InvalidOutputError, RejectedError, StaleClaimError, StoreError
-from ..settings import MAX_SECONDS, Settings
+from ..settings import MAX_SECONDS
 from .capability import ContextPort, TaskContext
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Stop(StrEnum):
 class Attempt:
     """One try of one task."""
 
-    __slots__ = ("claimed", "context", "provider", "reported", "runs", "stop", "timer")
+    __slots__ = ("begun", "claimed", "context", "provider", "reported", "runs", "stop", "timer")
 
     def __init__(self, claimed: Claimed, provider: Provider, context: TaskContext) -> None:
         self.claimed = claimed
@@ -54,6 +55,7 @@ class Attempt:
         self.runs: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
+        self.begun = False
         self.reported = False
 
 
@@ -70,7 +72,9 @@ class Provider:
 class Runner:
     """All attempts of one process."""
 
-    def __init__(self, line: Line, policy: Settings, port: ContextPort, dispatcher: Dispatcher) -> None:
+    def __init__(self, process: Process, port: ContextPort) -> None:
+        line, policy, dispatcher = process.line, process.policy, process.dispatcher
+        self._process = process
         self._line = line
         self._policy = policy
         self._port = port
@@ -83,6 +87,13 @@ class Runner:
 
     def __contains__(self, task: str) -> bool:
         return task in self._attempts
+
+    def tasks(self) -> list[str]:
+        """The tasks that run."""
+        return list(self._attempts)
+
+    def _trusted(self) -> bool:
+        return self._process.heart.trusted
 
     def __len__(self) -> int:
         return len(self._attempts) + len(self._older)
@@ -132,8 +143,11 @@ class Runner:
     # one attempt
 
     async def _run(self, attempt: Attempt) -> None:
+        attempt.begun = True
         try:
-            report = await self._handle(attempt)
+            if attempt.stop is None and not self._trusted():
+                attempt.stop = Stop.DISTRUST
+            report = await self._handle(attempt) if attempt.stop is None else self._stopped(attempt)
         finally:
             row = attempt.claimed.row
             if attempt.timer is not None:
@@ -149,7 +163,8 @@ class Runner:
             self._report(*report)
 
     async def _handle(self, attempt: Attempt) -> tuple[Rule[Any, Any], Any] | None:
-        provider = attempt.provider
+        provider, row = attempt.provider, attempt.claimed.row
+        HANDLER.set(Handling(self._process, row.id, row.attempt))
         try:
             value = provider.input.decode(attempt.claimed.input)
             result = await provider.handle(value, attempt.context)
@@ -160,7 +175,6 @@ class Runner:
                 return self._failed(attempt, _failure(asyncio.CancelledError("the handler was cancelled from within")))
             return self._stopped(attempt)
         except RejectedError as error:
-            row = attempt.claimed.row
             return claims.reject, Reject(row.session or "", row.id, row.attempt, error.message)
         except KeyboardInterrupt:
             raise
@@ -214,7 +228,7 @@ class Runner:
             attempt.timer.cancel()
         if why != Stop.LOST:
             attempt.timer = asyncio.get_running_loop().call_later(self._policy.cancel_grace, self._abandon, attempt)
-        if attempt.runs is not None:
+        if attempt.runs is not None and attempt.begun:  # one that was cancelled before its first step could not clean up
             attempt.runs.cancel()
 
     def _abandon(self, attempt: Attempt) -> None:
@@ -252,7 +266,10 @@ class Runner:
 
 def _failure(error: BaseException) -> Failure:
     code = error.code if isinstance(error, CoordError) else "exception"
-    retry_after = getattr(error, "retry_after", None)
+    try:
+        retry_after = getattr(error, "retry_after", None)
+    except Exception:  # a property of the user's that fails
+        retry_after = None
     if isinstance(retry_after, bool) or not isinstance(retry_after, int | float) or not 0 <= retry_after <= MAX_SECONDS:
         retry_after = None
     return Failure(code, type(error).__qualname__, _safe_text(error), "".join(_frames(error)), code not in NOT_RETRIED, retry_after)

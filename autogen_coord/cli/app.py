@@ -8,18 +8,21 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .. import __version__
 from ..errors import CoordError
+from ..settings import plain
 from . import doctor, events, migrate, review, tasks
 from .options import DebugOption, Shown
 from .printing import clean
 
 NAME = "autogen-coord"
-FAILED, STOPPED = 1, 130
+FAILED, WRONG, STOPPED = 1, 2, 130
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""The base of what Typer raises for wrong usage; newer ones bring a Click of their own, so it is found, not imported."""
 
 app = typer.Typer(
     name=NAME,
@@ -61,12 +64,18 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character gets its escape, not an error
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:  # it writes to what standard error is at the time: above a progress line, not into it
-        logging.lastResort.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logging.lastResort.setFormatter(_Lines("%(levelname)s: %(message)s"))
     shown = Shown()
     try:
-        app(args=None if args is None else list(args), prog_name=NAME, obj=shown)
+        code = app(args=None if args is None else list(args), prog_name=NAME, obj=shown, standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
+    except typer.Abort:
+        typer.echo("stopped: nothing was changed", err=True)
+        sys.exit(FAILED)
+    except UsageError as error:
+        _tell_usage(error)
+        sys.exit(WRONG)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -75,7 +84,23 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             traceback.print_exc()
         typer.echo(f"error: {_line(error)}", err=True)
         sys.exit(FAILED)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Lines(logging.Formatter):
+    """A log line that looks like our others: one line, its level in small letters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record).replace(record.levelname, record.levelname.lower(), 1))
+
+
+def _tell_usage(error: Any) -> None:
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked for: the help is the answer
+        typer.echo(context.get_help(), err=True)
+        return
+    text = clean(plain(error.format_message())).rstrip(".")
+    typer.echo(f"error: {text}; see `{NAME if context is None else context.command_path} --help`", err=True)
 
 
 def _line(error: Exception) -> str:

@@ -59,17 +59,17 @@ def doctor(
 ) -> None:
     """Check the store, its file system, sessions, tasks, settings and versions. Exits with 1 when something must be mended."""
     checks = [*_check_versions()]
-    settings: Settings | None = None
     origins: dict[str, str] = {}
     try:
         settings = Settings.load(store=store, namespace=namespace)
         origins = Settings.origins(store=store, namespace=namespace)
         checks += [*_check_settings()]
     except ConfigError as error:
-        checks.append(_failed("settings", error))
-    if settings is not None:
-        checks += _check_store(settings)
-    listed = [] if settings is None else _list_settings(settings, origins)
+        do = "mend it; what follows was checked with the default in its place"
+        checks.append(Check("settings", Level.FAIL, error.facts.get("said", str(error)), do))
+        settings = Settings.usable(store=store, namespace=namespace)
+    checks += _check_store(settings)
+    listed = _list_settings(settings, origins) if origins else []
     if as_json:
         print_json({"checks": [asdict(one) for one in checks], "settings": listed})
     else:
@@ -220,7 +220,8 @@ async def _check_life(settings: Settings, counts: Counts) -> list[Check]:
     start = loop.time()
     try:
         async with opened(settings) as store:
-            return [_check_turn(loop.time() - start), *await _check_sessions(store, settings), await _check_tasks(store, counts)]
+            waited = loop.time() - start
+            return [_check_turn(waited), *await _check_sessions(store, settings), await _check_tasks(store, counts)]
     except StoreError as error:
         return [_failed("turn to write", error)]
 
@@ -239,7 +240,8 @@ async def _check_sessions(store: Store, settings: Settings) -> list[Check]:
         do = "nobody is there to take their work over: start any program on this store"
         return [Check("sessions", Level.WARN, said, do)]
     if found["suspect"]:
-        return [Check("sessions", Level.WARN, said, "the suspect ones renew late: see whether their machine or disk is overloaded")]
+        do = "the suspect ones renew late: see whether their machine or disk is overloaded, or their process has just died"
+        return [Check("sessions", Level.WARN, said, do)]
     return [Check("sessions", Level.OK, said)]
 
 
@@ -252,6 +254,8 @@ async def _check_tasks(store: Store, counts: Counts) -> Check:
         names = ", ".join(f"{name} ({count:,})" for name, count in sorted(missing.items())[:10])
         said += f"; {sum(missing.values()):,} {READY} without a provider: {names}"
         return Check("tasks", Level.WARN, said, "start a program that provides it")
+    if live and not await inspect.any_live(store, await store.now()):
+        return Check("tasks", Level.WARN, f"{said}; no process is live", "they wait until a program that provides them starts")
     return Check("tasks", Level.OK, said)
 
 

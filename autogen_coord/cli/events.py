@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from ..core.store import Keys, Range, Store
 from ..core.tables import COUNTER, EVENT
 from ..errors import EventsPrunedError
 from ..settings import Settings
+from .nothing import complain_of_none, nothing
 from .options import DebugOption, JsonOption, NamespaceOption, StoreOption, on_store
 from .printing import clean, print_json, say
 
@@ -42,13 +43,20 @@ def events(
     kinds = frozenset(one.value for one in kind or Kind)
 
     async def work(there: Store, settings: Settings) -> None:
+        newest, _ = await _ends(there)
+        if since is not None and since > newest:
+            typer.echo(f"nothing after {since} yet: the newest event is {newest}", err=True)
         if follow:
             await _follow(there, since, kinds, limit, as_json)
-        elif as_json:
-            print_json([asdict(one) for one in await listed(there, since, kinds, limit or LIMIT)])
-        else:
-            for one in await listed(there, since, kinds, limit or LIMIT):
-                say(_line(one))
+            return
+        found = await listed(there, since, kinds, limit or LIMIT)
+        if as_json:
+            print_json([asdict(one) for one in found])
+            return
+        for one in found:
+            say(_line(one))
+        if not found and (since is None or since <= newest):
+            complain_of_none(await nothing(there, settings, "events", _which(since, kind)))
 
     on_store(store, namespace, work)
 
@@ -116,3 +124,8 @@ def _pruned(since: int, floor: int) -> EventsPrunedError:
 def _line(event: Event) -> str:
     data = " ".join(f"{name}={value}" for name, value in event.data.items())
     return f"{event.number:>8}  {stamp(event.at)}  {event.kind:<16}  {event.subject}  {data}".rstrip()
+
+
+def _which(since: int | None, kinds: Sequence[Kind] | None) -> str:
+    said = [f"of kind {' or '.join(kinds)}"] if kinds else []
+    return " ".join([*said, *([] if since is None else [f"after {since}"])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 from ..settings import Settings
-from ..stores.sqlite import checkup, schema
+from ..stores.sqlite import schema
 from .options import DebugOption, StoreOption, file_of, require_made
 from .printing import say
 
@@ -20,4 +20,4 @@ def migrate(store: StoreOption = None, debug: DebugOption = False) -> None:
     if before != after:
         say(f"{path}: migrated from schema {before} to {after}")
     else:
-        say(f"{path}: schema {before} needs no migration (this version makes schema {checkup.look(path).supported})")
+        say(f"{path}: schema {before} needs no migration (this version makes schema {schema.SCHEMA})")

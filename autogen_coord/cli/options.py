@@ -18,8 +18,8 @@ from ..stores.sqlite import checkup
 
 T = TypeVar("T")
 
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY, "w": 7 * DAY}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY, "w": 7 * DAY}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
 class Shown:
@@ -35,10 +35,12 @@ def _note_debug(context: typer.Context, wanted: bool) -> bool:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``15m``, ``1.5h``, ``7d``, ``2w`` as seconds."""
+    """``90s``, ``15m``, ``1.5h``, ``7d``, ``2w`` as seconds; a unit is wanted, as what is purged is gone."""
     match = _SPAN.fullmatch(text.strip())
     if match is None or float(match[1]) * UNITS[match[2]] > MAX_SECONDS:
-        raise typer.BadParameter(f"{text!r} is no span of time: a number and s, m, h, d or w, such as 7d, a hundred years at most")
+        raise typer.BadParameter(
+            f"{text!r} is no span of time: a number with its unit s, m, h, d or w, such as 7d, a hundred years at most"
+        )
     return float(match[1]) * UNITS[match[2]]
 
 

@@ -11,6 +11,7 @@ import typer
 from ..core import running
 from ..errors import CoordError
 from ..settings import Settings
+from .printing import amount
 
 
 def review(
@@ -47,7 +48,7 @@ def review(
         typer.echo(json.dumps(summary | {"reports": [str(one) for one in paths]}))
     else:
         typer.echo(_words(run.report.summary()))
-        typer.echo(f"{run.tasks} tasks: {run.ran} run here, {stored} answered by the store")
+        typer.echo(f"{amount(run.tasks, 'task')}: {run.ran} run here, {stored} answered by the store")
         typer.echo("report: " + ", ".join(str(one) for one in paths))
 
 
@@ -58,5 +59,6 @@ def _base(out: Path) -> Path:
 
 
 def _words(summary: dict[str, int | float | None]) -> str:
-    names = "files", "lines", "findings", "complex_functions", "syntax_errors", "skipped", "failed"
-    return ", ".join(f"{summary[name]:,} {name.replace('_', ' ')}" for name in names)
+    nouns = {"files": "file", "lines": "line", "findings": "finding", "complex_functions": "complex function"}
+    counts = [amount(int(summary[name] or 0), noun) for name, noun in (nouns | {"syntax_errors": "syntax error"}).items()]
+    return ", ".join([*counts, *(f"{summary[name]:,} {name}" for name in ("skipped", "failed"))])

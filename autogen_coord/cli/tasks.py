@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
@@ -16,11 +17,13 @@ from ..core.ids import new_id
 from ..core.inspect import TaskInfo
 from ..core.outcomes import output_of
 from ..core.pruning import Purge
+from ..core.sessions import LIVE
 from ..core.store import Keys, Range, Rows, Store, Transaction
-from ..core.tables import DEAD_LETTERS, EXPIRED, FINAL, OUTCOME, QUEUE, TASK, TaskState
+from ..core.tables import DEAD_LETTERS, EXPIRED, FINAL, OUTCOME, QUEUE, SESSION, SUCCEEDED, TASK, TaskState
 from ..core.tasks import Cancel, Requeue
 from ..errors import ConfigError, CoordError
 from ..settings import Settings
+from .nothing import complain_of_none, nothing
 from .options import CapabilityOption, DebugOption, JsonOption, NamespaceOption, StoreOption, on_store, seconds
 from .printing import amount, clean, complain, moment, print_json, print_pairs, print_table, say, span
 
@@ -47,15 +50,17 @@ def list_tasks(
 ) -> None:
     """List tasks, the newest first; with only final states, those that ended last."""
 
-    async def work(there: Store, settings: Settings) -> tuple[list[TaskInfo], float]:
-        states = [one.value for one in state or ()]
-        return await inspect.tasks(there, states=states, capability=capability, limit=limit), await there.now()
+    states = [one.value for one in state or ()]
 
-    infos, now = on_store(store, namespace, work)
+    async def work(there: Store, settings: Settings) -> tuple[list[TaskInfo], float, str]:
+        infos = await inspect.tasks(there, states=states, capability=capability, limit=limit)
+        return infos, await there.now(), "" if infos else await nothing(there, settings, "tasks", "", states, capability)
+
+    infos, now, none = on_store(store, namespace, work)
     if as_json:
         print_json([_without_history(info) for info in infos])
     elif not infos:
-        complain_of_none("tasks", namespace)
+        complain_of_none(none)
     else:
         columns = "task", "state", "capability", "attempt", "submitted", "key"
         print_table(columns, [(*_head(info), span(now - info.submitted_at) + " ago", info.key or "") for info in infos])
@@ -70,19 +75,23 @@ def list_dead(
     namespace: NamespaceOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """List the dead letters, tasks that failed or expired, with their errors: those that ended last first."""
+    """List the dead letters, tasks that failed or expired, with their errors: those that ended last first.
 
-    async def work(there: Store, settings: Settings) -> tuple[list[TaskInfo], float]:
-        return await inspect.tasks(there, states=DEAD_LETTERS, capability=capability, limit=limit), await there.now()
+    Where there are any: the parent, and the newest task that stands for the dead letter (its requeue, or a later task of its key).
+    """
 
-    infos, now = on_store(store, namespace, work)
+    async def work(there: Store, settings: Settings) -> tuple[list[TaskInfo], float, str]:
+        infos = await inspect.tasks(there, states=DEAD_LETTERS, capability=capability, limit=limit)
+        none = "" if infos else await nothing(there, settings, "dead letters", capability=capability)
+        return infos, await there.now(), none
+
+    infos, now, none = on_store(store, namespace, work)
     if as_json:
         print_json([_without_history(info) for info in infos])
     elif not infos:
-        complain_of_none("dead letters", namespace)
+        complain_of_none(none)
     else:
-        columns = "task", "state", "capability", "attempt", "ended", "error"
-        print_table(columns, [(*_head(info), span(now - (info.finished_at or now)) + " ago", _error(info)) for info in infos])
+        _print_dead(infos, now)
 
 
 @app.command("show")
@@ -116,6 +125,9 @@ def show(
             say("  " + line)
     for name, value in shown.items():
         say()
+        if name == "output" and info.state != SUCCEEDED:
+            say(f"no output: the task is {info.state}")
+            continue
         say(f"{name}:")
         typer.echo(json.dumps(value, indent=2))
 
@@ -138,26 +150,40 @@ def cancel(
 @app.command("requeue")
 def requeue(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Dead letters' ids.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All dead letters that were not requeued before.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters that no later task stands for.")] = False,
+    children: Annotated[bool, typer.Option("--children", help="With --all: those that have a parent, too.")] = False,
     capability: CapabilityOption = None,
     store: StoreOption = None,
     namespace: NamespaceOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Run dead letters once more, each as a new task. The dead letter stays until it is purged or pruned."""
+    """Run dead letters once more, each as a new task. The dead letter stays until it is purged or pruned.
+
+    One whose work a task does already, or has done, is not doubled. --all passes over those that were requeued before, whose key
+    a later task has, or that have a parent: it is over, or has asked for another, and nobody waits for the result.
+    """
     if every == bool(ids):
         raise typer.BadParameter("give the ids of dead letters, or --all")
     if capability is not None and not every:
         raise typer.BadParameter("--capability goes with --all")
+    if children and not every:
+        raise typer.BadParameter("--children goes with --all")
 
-    async def work(there: Store, settings: Settings) -> list[tuple[str, str | CoordError]]:
-        wanted = await _not_requeued(there, capability) if every else list(ids or ())
-        return await _apply(there, settings, _requeue, [Requeue(id, new_id()) for id in wanted])
+    async def work(there: Store, settings: Settings) -> tuple[list[tuple[str, str | CoordError]], str]:
+        wanted, passed, none = list(ids or ()), "", ""
+        if every:
+            wanted, passed = await _unanswered(there, capability, children)
+        if not wanted:
+            none = await nothing(there, settings, "dead letters to requeue", capability=capability)
+        note = "; ".join(filter(None, (none, passed)))
+        return await _apply(there, settings, _requeue, [Requeue(id, new_id()) for id in wanted]), note
 
-    answers = on_store(store, namespace, work)
-    if not answers:
-        complain_of_none("dead letters to requeue", namespace)
-    _tell(answers)
+    answers, note = on_store(store, namespace, work)
+    try:
+        _tell(answers)
+    finally:
+        if note:
+            complain_of_none(note)
 
 
 @app.command("purge")
@@ -204,12 +230,24 @@ async def _bodies(store: Store, id: str, with_input: bool, with_output: bool) ->
 def _cancel(rows: Rows, command: Cancel, now: float, policy: Settings) -> str:
     if not rules.cancel(rows, command, now, policy):
         return "had ended before"
-    running = rows.get(QUEUE, (command.task,))[0] is not None
-    return f"is asked to stop, and ended by force after {span(policy.cancel_grace)}" if running else "cancelled"
+    row = rows.one(QUEUE, command.task)
+    if row is None:
+        return "cancelled"
+    session = rows.one(SESSION, row.session)
+    if session is not None and session.state == LIVE and session.lease_until >= now:
+        return f"is asked to stop, and ended by force after {span(policy.cancel_grace)}"
+    if rows.scan(inspect.live_sessions(now)):
+        return "is asked to stop, but its process is silent: a live one ends it"
+    return "is asked to stop, but no process is live: it ends when one starts"
 
 
 def _requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> str:
-    return f"requeued as {rules.requeue(rows, command, now, policy).id}"
+    answer = rules.requeue(rows, command, now, policy)
+    if answer.created:
+        return f"requeued as {answer.id}"
+    successor = rows.one(TASK, answer.id)
+    again = successor is not None and successor.requeued_from == command.task
+    return f"{'already requeued as' if again else 'superseded by'} {answer.id}"
 
 
 async def _apply(
@@ -235,17 +273,21 @@ async def _apply(
     return answers
 
 
-async def _not_requeued(store: Store, capability: str | None) -> list[str]:
-    """Dead letters that no task came of as yet, the oldest first. A requeued task is newer, so the walk begins at the oldest."""
+async def _unanswered(store: Store, capability: str | None, children: bool) -> tuple[list[str], str]:
+    """Dead letters that nobody stands for, the oldest first; and a line that counts the others."""
     infos = await inspect.tasks(store, states=DEAD_LETTERS, capability=capability, limit=sys.maxsize)
-    dead = sorted(info.id for info in infos)
-    again: set[str | None] = set()
-    low = dead[0] if dead else None
-    while low is not None:
-        (rows,) = await store.read(Range(TASK, "key", (), low=low, limit=COUNT_MOST))
-        again |= {row.requeued_from for row in rows}
-        low = rows[-1].id + "\0" if len(rows) == COUNT_MOST else None
-    return [id for id in dead if id not in again]
+    wanted, passed = [], Counter[str]()
+    for info in infos:
+        if info.requeued_as is not None:
+            passed["requeued already"] += 1
+        elif info.superseded_by is not None:
+            passed["superseded by a later task of the same key"] += 1
+        elif info.parent is not None and not children:
+            passed["made by a parent (--children takes these)"] += 1
+        else:
+            wanted.append(info.id)
+    said = ", ".join(f"{count:,} {why}" for why, count in passed.items())
+    return sorted(wanted), f"skipped {amount(passed.total(), 'dead letter')}: {said}" if passed else ""
 
 
 async def _count(store: Store, states: Sequence[str], before: float) -> int:
@@ -273,9 +315,16 @@ def _tell(answers: Sequence[tuple[str, str | CoordError]]) -> None:
         raise typer.Exit(1)
 
 
-def complain_of_none(what: str, namespace: str | None) -> None:
-    where = Settings.load(namespace=namespace).namespace
-    typer.echo(clean(f"no {what} in namespace {where!r}"), err=True)
+def _print_dead(infos: Sequence[TaskInfo], now: float) -> None:
+    columns: list[tuple[str, Callable[[TaskInfo], str]]] = [
+        ("ended", lambda info: span(now - (info.finished_at or now)) + " ago"),
+        ("parent", lambda info: info.parent or ""),
+        ("requeued as", lambda info: info.successor or ""),
+        ("error", _error),
+    ]
+    shown = [(name, of) for name, of in columns if name in ("ended", "error") or any(map(of, infos))]
+    head = "task", "state", "capability", "attempt"
+    print_table((*head, *(name for name, _ in shown)), [(*_head(info), *(of(info) for _, of in shown)) for info in infos])
 
 
 def _without_history(info: TaskInfo) -> dict[str, Any]:
@@ -297,7 +346,7 @@ def _error_text(error: dict[str, Any] | None) -> str:
 
 
 def _pairs(info: TaskInfo, now: float) -> list[tuple[str, str]]:
-    counts = f"{info.attempt} begun, {info.failures} failed, {info.crashes} crashed while alone" if info.attempt else ""
+    counts = f"{info.attempt} begun, {info.failures} failed, {info.crashed} crashed ({info.crashes} while alone)"
     return [
         ("task", info.id),
         ("capability", info.capability),
@@ -311,12 +360,14 @@ def _pairs(info: TaskInfo, now: float) -> list[tuple[str, str]]:
         ("sticky", info.sticky or ""),
         ("parent", info.parent or ""),
         ("requeued from", info.requeued_from or ""),
+        ("requeued as", info.requeued_as or ""),
+        ("superseded by", info.superseded_by or ""),
         ("submitted", moment(info.submitted_at, now)),
         ("may start", moment(info.ready_at, now) if info.ready_at > info.submitted_at else ""),
         ("first claim by", moment(info.expires_at, now)),
         ("deadline", moment(info.deadline, now)),
         ("ended", moment(info.finished_at, now)),
-        ("attempts", counts),
+        ("attempts", counts if info.attempt else ""),
     ]
 
 

@@ -57,11 +57,11 @@ class Heart:
         self.late_beats = 0
         """How often the thread found itself past half of a lease."""
 
-    def start(self, session: str) -> None:
-        """Keep this session from now on; it was opened just before."""
+    def start(self, session: str, sent: float) -> None:
+        """Keep this session from now on; it was opened by a command that was sent at ``sent`` on the trust clock."""
         with self._lock:
             self._session = session
-            self._renewed = self._ticked = self._clock()
+            self._renewed, self._ticked = sent, self._clock()
             self._trusted = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="autogen-coord-beat", daemon=True)

@@ -8,20 +8,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
 
 from ..errors import CallTimeoutError, ClosedError, CoordError, NoProviderError
 from . import inspect, tasks
 from .outcomes import error_of, output_of
 from .process import Process
 from .store import Keys
-from .tables import OUTCOME, TASK, OutcomeRow
+from .tables import OUTCOME, QUEUE, RUNNING, TASK, OutcomeRow
 from .tasks import Cancel, Submit, Submitted
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
+LOOK_AFTER = 0.05
+"""Seconds after which a call is one that may wait for a provider."""
 T = TypeVar("T")
 Decode = Callable[[str], T]
+
+
+class Handling(NamedTuple):
+    """The handler that some code runs in: an attempt of this process."""
+
+    process: Process
+    task: str
+    attempt: int
+
+
+HANDLER: ContextVar[Handling | None] = ContextVar("autogen_coord_handler", default=None)
+"""Set while a handler runs: who waits for a task from inside one gives the handler's slot back meanwhile."""
 
 
 class Calls:
@@ -40,7 +55,7 @@ class Calls:
     def post(self, command: Submit) -> Wait:
         """Put a task on the line, and wait for its outcome, not for its place."""
         waits = self._process.waits
-        wait = waits.add(command.id, command.capability)
+        wait = waits.add(command.id, command.capability, owned=command.key is None)
 
         def stored(future: asyncio.Future[Submitted]) -> None:
             if future.cancelled():
@@ -67,18 +82,29 @@ class Calls:
             waits.fail(wait, error)
 
     async def value(self, wait: Wait, decode: Decode[T], owned: bool) -> T:
-        """Wait, and return the value. Cancelling the caller of a task that is its ``own`` cancels the task.
+        """Wait, and return the value. Cancelling the caller cancels the task where it is ``owned``: made for this call alone.
 
         Raises: TaskError's children, NoProviderError, ClosedError, and what the submit was refused with.
         """
         try:
-            outcome = await wait.future
+            outcome = await self._outcome(wait)
         except asyncio.CancelledError:
             self._process.waits.drop(wait)
             if owned:
                 self.cancel_soon(wait.task)
             raise
         return await self._decoded(outcome, decode)
+
+    async def _outcome(self, wait: Wait) -> OutcomeRow:
+        handling = HANDLER.get()
+        if handling is None or handling.process is not self._process:
+            return await wait.future
+        dispatcher = self._process.dispatcher
+        dispatcher.waits(handling.task, handling.attempt, wait)
+        try:
+            return await wait.future
+        finally:
+            dispatcher.goes_on(handling.task, handling.attempt, wait)
 
     async def result(self, id: str, decode: Decode[T], timeout: float | None) -> T:
         """The value of a task by its id; ``timeout`` (seconds) ends only the wait.
@@ -94,7 +120,7 @@ class Calls:
             if known[0] is None:
                 raise inspect.not_found(process.store, id)
             async with asyncio.timeout(timeout):
-                outcome = await wait.future
+                outcome = await self._outcome(wait)
         except TimeoutError:
             raise CallTimeoutError(f"task {id} had not ended after {timeout} s; it goes on", task_id=id) from None
         finally:
@@ -122,19 +148,22 @@ class Calls:
         while True:
             await asyncio.sleep(max(0.05, min(1.0, patience / 4)))
             try:
-                await self._end_hopeless(asyncio.get_running_loop().time() - patience)
+                await self._end_hopeless(asyncio.get_running_loop().time())
             except CoordError as error:
                 log.warning("calls could not be minded: %s", error.code)
 
-    async def _end_hopeless(self, before: float) -> None:
+    async def _end_hopeless(self, now: float) -> None:
         process = self._process
-        old = [wait for wait in process.waits.all() if wait.label and wait.since <= before and not process.hooks.runs(wait.task)]
-        for label in {wait.label for wait in old}:
-            waiting = [wait for wait in old if wait.label == label]
+        before = now - process.policy.no_provider_wait
+        # only who has waited for a while is looked at: most calls end at once
+        open_waits = [wait for wait in process.waits.all() if wait.label and wait.begun <= now - LOOK_AFTER]
+        for label in {wait.label for wait in open_waits}:
+            waiting = [wait for wait in open_waits if wait.label == label]
             if await inspect.live_providers(process.store, label):
                 for wait in waiting:
-                    wait.since = asyncio.get_running_loop().time()
+                    wait.since = now
                 continue
+            waiting = await self._not_begun([wait for wait in waiting if wait.since <= before])
             error = NoProviderError(
                 f"nobody has provided {label!r} for {process.policy.no_provider_wait:g} s: start a process that does, "
                 "or use submit(), which waits",
@@ -142,5 +171,13 @@ class Calls:
                 near=[],
             )
             for wait in waiting:
-                self.cancel_soon(wait.task)
+                if wait.owned:
+                    self.cancel_soon(wait.task)
                 process.waits.fail(wait, error)
+
+    async def _not_begun(self, waits: list[Wait]) -> list[Wait]:
+        """Those whose task does not run: what runs goes on, though its provider takes nothing new."""
+        if not waits:
+            return []
+        (rows,) = await self._process.store.read(Keys(QUEUE, [wait.task for wait in waits]))
+        return [wait for wait, row in zip(waits, rows, strict=True) if row is not None and row.state != RUNNING]

@@ -119,15 +119,14 @@ def claim(rows: Rows, command: Claim, now: float, policy: Settings) -> Claims:
 
 
 def _best(rows: Rows, want: Want, dry: list[str]) -> list[QueueRow]:
-    found: list[QueueRow] = []
-    for pool in want.pools:
-        ready = rows.scan(Range(QUEUE, "ready", (pool,), limit=want.slots))
-        if len(ready) < want.slots:
-            dry.append(pool)
-        found += ready
+    ready = {pool: rows.scan(Range(QUEUE, "ready", (pool,), limit=want.slots)) for pool in want.pools}
+    found = [row for each in ready.values() for row in each]
     if len(want.pools) > 1:
         found.sort(key=lambda row: (row.rank, row.seq))
-    return found[: want.slots]
+    best = found[: want.slots]
+    left = {row.pool for row in found[want.slots :]}
+    dry += [pool for pool, each in ready.items() if len(each) < want.slots and pool not in left]
+    return best
 
 
 def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[QueueRow]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import ClosedError, CoordError, LeaseLostError
@@ -29,6 +29,9 @@ from .tables import QUEUE, QueueRow
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN = 0.05
+"""Seconds until a child that could not be had by name is asked for again, when no notice came before."""
 
 
 @dataclass(eq=False)
@@ -70,6 +73,10 @@ class Dispatcher:
         self.running: dict[tuple[str, int], tuple[Slot, QueueRow]] = {}
         """By (task, attempt): an attempt that ignores its end may still run beside its successor."""
         self._awaited: set[Wait] = set()
+        self._in_vain: set[str] = set()
+        """Children that were asked for by name and could not be had: not asked for again until something changes."""
+        self._asking_again = False
+        self._looked: dict[str, int | None] = {}
         self._waiting: dict[tuple[str, int], int] = {}
         self._alone: tuple[str, int] | None = None
         self._patience = policy.suspect_patience
@@ -145,15 +152,31 @@ class Dispatcher:
 
     def committed(self, what: Committed) -> None:
         if what.pools:
+            self._in_vain.clear()
             self.heat(what.pools)
 
     def looks(self) -> list[Range[QueueRow]]:
-        """What to read after another process's commit: does a cold pool have something ready?"""
+        """What to read after another process's commit: does a cold pool have something ready? Is the suspect still there?"""
         if not self._accepting:
             return []
+        if self._claiming is not None:  # the claim on its way may be older than that commit: its answer must not cool what it found
+            self._heat += 1
+            self._hot.update(dict.fromkeys(self._claiming, self._heat))
         # the pools of taken slots too: nobody tells of their tasks again when a slot is free
-        cold = [pool for pool in self._served if pool not in self._hot]
-        return [Range(QUEUE, "ready", (pool,), limit=1) for pool in cold]
+        self._looked = {pool: self._hot.get(pool) for pool in self._served if pool not in self._hot or pools.is_alone(pool)}
+        return [Range(QUEUE, "ready", (pool,), limit=1) for pool in self._looked]
+
+    def seen(self, found: Sequence[str]) -> None:
+        """The answer to `looks`: the pools that have something ready. A suspect that another took holds nothing back any more."""
+        gone = [
+            pool for pool, heat in self._looked.items() if heat is not None and pool not in found and self._hot.get(pool) == heat
+        ]
+        for pool in gone:
+            del self._hot[pool]
+        self._in_vain.clear()
+        self.heat([pool for pool in found if pool not in self._hot])
+        if gone or self._awaited:
+            self._line.wake()
 
     @property
     def idle_slots(self) -> bool:
@@ -173,6 +196,7 @@ class Dispatcher:
             return None
         command = Claim(self._session, wants, by_name, self._serving if by_name else (), self._nobody_works)
         self._claiming = {pool: self._hot[pool] for want in wants for pool in want.pools}
+        self._in_vain.update(by_name)
         entry = self._line.entry(claims.claim, command)
         entry.future.add_done_callback(self._answered)
         self._claim = entry.future
@@ -199,7 +223,7 @@ class Dispatcher:
 
     def _wanted_by_name(self) -> tuple[str, ...]:
         running = {task for task, _ in self.running}
-        return tuple(wait.task for wait in self._awaited if wait.task not in running)
+        return tuple({wait.task for wait in self._awaited} - running - self._in_vain)
 
     def _holds_back(self) -> bool:
         """Whether new work waits so that this process becomes empty for a suspect."""
@@ -236,7 +260,16 @@ class Dispatcher:
             if self._hot.get(pool) == asked.get(pool):
                 self._hot.pop(pool, None)
         for one in claimed:
+            self._in_vain.discard(one.row.id)
             self._begin(one)
+        if self._in_vain and not self._asking_again:
+            self._asking_again = True
+            asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._asking_again = False
+        self._in_vain.clear()
+        self._line.wake()
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, ClosedError):

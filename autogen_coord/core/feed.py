@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import ClosedError, EventsPrunedError, StoreError
 from .commit import Committed
 from .events import ENDINGS, FLOOR, NUMBER, Event, Kind
 from .store import Keys, Load, Range, Store
-from .tables import COUNTER, EVENT, OUTCOME, OutcomeRow
+from .tables import COUNTER, EVENT, OUTCOME, QUEUE, OutcomeRow
 
 log = logging.getLogger(__name__)
 PAGE = 1_000
 
 
 class Feed:
-    """``outcomes`` and ``cancelling`` hear of ``watched`` tasks; ``found`` hears which of the ``looks`` found something."""
+    """``outcomes`` and ``cancelling`` hear of ``watched`` tasks; ``found`` hears which of the ``looks`` found
+    something; ``vanished`` hears of watched tasks that were pruned before their end was read."""
 
     def __init__(
         self,
@@ -30,6 +31,8 @@ class Feed:
         *,
         wanted: Callable[[], bool],
         watched: Callable[[str], bool],
+        all_watched: Callable[[], list[str]],
+        vanished: Callable[[str], None],
         outcomes: Callable[[list[OutcomeRow]], None],
         cancelling: Callable[[str], None],
         looks: Callable[[], list[Range[Any]]],
@@ -39,6 +42,8 @@ class Feed:
         self._store = store
         self._wanted = wanted
         self._watched = watched
+        self._all_watched = all_watched
+        self._vanished = vanished
         self._outcomes = outcomes
         self._cancelling = cancelling
         self._looks = looks
@@ -59,8 +64,8 @@ class Feed:
         """One of our own commits. A gap before its events is another's work, read when that is noticed."""
         if what.outcomes:
             self._outcomes(what.outcomes)
-        for id in what.cancelling:
-            self._cancelling(id)
+        for id in what.cancelling:  # after the answers of this batch: one of them may be the claim of this very task
+            asyncio.get_running_loop().call_later(0, self._cancelling, id)
         if what.last_event:
             if what.first_event == self._cursor + 1:
                 self._cursor = what.last_event
@@ -80,6 +85,8 @@ class Feed:
         async for _ in self._store.changes(self._wanted):
             try:
                 await self.catch_up()
+            except ClosedError:
+                return
             except StoreError as error:
                 log.warning("another process's commits could not be read: %s; trying again", error.code)
 
@@ -91,13 +98,13 @@ class Feed:
             loads: list[Load] = [Range(EVENT, "key", (), low=cursor + 1, limit=PAGE), *looks]
             rows, *ready = await self._store.read(*loads)
             pools = [look.prefix[0] for look, there in zip(looks, ready, strict=True) if there]
-            if pools:
+            if looks:
                 self._found(pools)
             looks = []
             ended = [row.subject for row in rows if row.kind in ENDINGS and self._watched(row.subject)]
-            if ended:
-                (outcomes,) = await self._store.read(Keys(OUTCOME, ended))
-                self._outcomes([outcome for outcome in outcomes if outcome is not None])
+            if rows and rows[0].number != cursor + 1:  # endings may be among the events that were pruned before we read them
+                ended = self._all_watched()
+            await self._look_at(ended)
             for row in rows:
                 if row.kind == Kind.TASK_CANCELLING and self._watched(row.subject):
                     self._cancelling(row.subject)
@@ -107,6 +114,15 @@ class Feed:
                 break
         self.wake()
         self._elsewhere()
+
+    async def _look_at(self, tasks: Sequence[str]) -> None:
+        for start in range(0, len(tasks), PAGE):
+            some = tasks[start : start + PAGE]
+            outcomes, queue = await self._store.read(Keys(OUTCOME, some), Keys(QUEUE, some))
+            self._outcomes([outcome for outcome in outcomes if outcome is not None])
+            for task, outcome, row in zip(some, outcomes, queue, strict=True):
+                if outcome is None and row is None:
+                    self._vanished(task)
 
     async def follow(self, since: int | None, kinds: Iterable[str] | None, follow: bool) -> AsyncIterator[Event]:
         """The log from behind ``since`` (None: from its end on), each event once and without a gap; see `Coordination.events`.

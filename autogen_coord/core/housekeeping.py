@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 
-from ..errors import StoreError
+from ..errors import ClosedError, CoordError
 from ..settings import Settings
 from . import burial, pruning, sessions, timers
 from .burial import Bury
@@ -50,8 +50,10 @@ class Housekeeper:
         while True:
             try:
                 await self._turn()
-            except StoreError as error:
-                log.warning("what is due could not be done: %s; trying again", error.code)
+            except ClosedError:
+                return
+            except Exception as error:  # one task that cannot be turned must not end the process
+                _warn("what is due could not be done", error)
                 await asyncio.sleep(0.5)
 
     async def _turn(self) -> None:
@@ -79,8 +81,10 @@ class Housekeeper:
             await asyncio.sleep(every * random.uniform(0.8, 1.2))
             try:
                 await self.look_for_dead()
-            except StoreError as error:
-                log.warning("sessions could not be looked at: %s; trying again", error.code)
+            except ClosedError:
+                return
+            except Exception as error:
+                _warn("sessions could not be looked at", error)
 
     async def look_for_dead(self) -> None:
         now = await self._store.now()
@@ -100,5 +104,14 @@ class Housekeeper:
             try:
                 while (await self._line.put(pruning.prune, Prune())).more:
                     await asyncio.sleep(0)
-            except StoreError as error:
-                log.warning("pruning failed: %s; trying again", error.code)
+            except ClosedError:
+                return
+            except Exception as error:
+                _warn("pruning failed", error)
+
+
+def _warn(what: str, error: Exception) -> None:
+    if isinstance(error, CoordError):
+        log.warning("%s: %s; trying again", what, error.code)
+    else:
+        log.error("%s; trying again", what, exc_info=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,7 +18,10 @@ from .store import Keys, Range, Store
 from .tables import (
     ATTEMPT,
     BLOB,
+    CAPABILITY,
+    DEAD_LETTERS,
     DELAYED,
+    FAILED,
     LIVE,
     OUTCOME,
     PARKED,
@@ -82,6 +85,21 @@ class TaskInfo:
     progress: dict[str, Any] | None
     error: dict[str, Any] | None
     attempts: tuple[AttemptInfo, ...] = field(default=())
+    requeued_as: str | None = None
+    """Of a dead letter: the newest task that was made of it."""
+    superseded_by: str | None = None
+    """Of a dead letter: the newest later task of its key, where that is another."""
+
+    @property
+    def crashed(self) -> int:
+        """How many attempts ended with the death of their process; ``crashes`` counts those while alone. Needs ``attempts``."""
+        ended = sum(one.end == "crashed" for one in self.attempts)
+        return ended + (self.state == FAILED and (self.error or {}).get("code") == "crashed")
+
+    @property
+    def successor(self) -> str | None:
+        """Of a dead letter: the newest task that stands for it."""
+        return self.superseded_by or self.requeued_as
 
 
 def decoder(returns: type[T]) -> Callable[[str], T]:
@@ -122,7 +140,8 @@ async def task(store: Store, policy: Settings, id: str) -> TaskInfo:
     if tasks[0] is None:
         raise not_found(store, id)
     why = "" if queue[0] is None else await reason(store, policy, tasks[0], queue[0])
-    return _info(tasks[0], queue[0], outcomes[0], attempts, why)
+    info = _info(tasks[0], queue[0], outcomes[0], attempts, why)
+    return (await _with_successors(store, [info], tasks))[0]
 
 
 def _info(task: TaskRow, row: QueueRow | None, outcome: OutcomeRow | None, attempts: Sequence[AttemptRow], why: str) -> TaskInfo:
@@ -161,6 +180,10 @@ async def reason(store: Store, policy: Settings, task: TaskRow, row: QueueRow) -
     now = await store.now()
     if row.state == RUNNING:
         return await _running_reason(store, policy, row, now)
+    if row.due is not None and row.due <= now and not await any_live(store, now):
+        over = row.state != DELAYED or row.ready_at > row.due
+        said, verb = ("expired", "end") if over else ("due", "start")
+        return f"{said} {now - row.due:.1f} s ago, but no process is there to {verb} it"
     if row.state == DELAYED:
         until = f"delayed until {stamp(row.ready_at)} (in {max(0.0, row.ready_at - now):.1f} s)"
         if row.attempt == 0:
@@ -186,8 +209,30 @@ async def _running_reason(store: Store, policy: Settings, row: QueueRow, now: fl
     if row.cancel_at is not None:
         said += "; asked to stop"
     if found[0] is not None and sessions.status(found[0], now, policy) not in (sessions.LIVE, "suspect"):
-        said += "; its process is silent: the next live process takes the task over, as a suspect"
+        said += "; its process is silent: "
+        if row.cancel_at is not None:
+            when = "by a live process" if await any_live(store, now) else "when a process starts"
+            said += f"it will be cancelled {when}, not taken over"
+        else:
+            said += "the next live process takes the task over, as a suspect"
     return said
+
+
+async def any_live(store: Store, now: float) -> bool:
+    """Whether any process keeps its session here: without one nothing starts, and nothing ends."""
+    (found,) = await store.read(live_sessions(now))
+    return bool(found)
+
+
+def live_sessions(now: float) -> Range[SessionRow]:
+    """The read that finds a live session whose lease holds."""
+    return Range(SESSION, "by_state", (sessions.LIVE,), low=now, limit=1)
+
+
+async def known_capabilities(store: Store) -> list[str]:
+    """The labels of all that was ever announced here."""
+    (rows,) = await store.read(Range(CAPABILITY, "key"))
+    return [registry.label_of(row.name, row.version) for row in rows]
 
 
 async def _lane_reason(store: Store, row: QueueRow) -> str:
@@ -289,9 +334,32 @@ async def _ended(store: Store, state: str, capability: str | None, limit: int) -
 
 async def _many_infos(store: Store, ids: Sequence[str]) -> list[TaskInfo]:
     tasks, queue, outcomes = await store.read(Keys(TASK, ids), Keys(QUEUE, ids), Keys(OUTCOME, ids))
-    return [
+    infos = [
         _info(task, row, outcome, (), "") for task, row, outcome in zip(tasks, queue, outcomes, strict=True) if task is not None
     ]
+    return await _with_successors(store, infos, tasks)
+
+
+async def _with_successors(store: Store, infos: list[TaskInfo], tasks: Sequence[TaskRow | None]) -> list[TaskInfo]:
+    """The same, where dead letters know who stands for them."""
+    dead = {info.id for info in infos if info.state in DEAD_LETTERS}
+    rows = [task for task in tasks if task is not None and task.id in dead]
+    keyed = [task for task in rows if task.key is not None]
+    if not rows:
+        return infos
+    found = await store.read(
+        *(Range(TASK, "by_origin", (task.id,), limit=1, reverse=True) for task in rows),
+        *(Range(TASK, "by_key", (task.capability, task.key), low=task.seq + 1, limit=1, reverse=True) for task in keyed),
+    )
+    newest = [each[0].id if each else None for each in found]
+    again = dict(zip((task.id for task in rows), newest[: len(rows)], strict=True))
+    later = dict(zip((task.id for task in keyed), newest[len(rows) :], strict=True))
+
+    def told(info: TaskInfo) -> TaskInfo:
+        made, other = again.get(info.id), later.get(info.id)
+        return replace(info, requeued_as=made, superseded_by=other if other != made else None)
+
+    return [told(info) if info.id in dead else info for info in infos]
 
 
 async def body(store: Store, text: str | None, blob: str | None) -> str:

@@ -12,10 +12,11 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from ..errors import ClosedError, ConfigError, CoordError, LeaseLostError, StoreError
+from ..errors import ClosedError, ConfigError, CoordError, LeaseLostError, NotFoundError, StoreError
 from ..settings import Settings
 from . import sessions
 from .beating import Heart
+from .clock import boottime
 from .commit import Line
 from .dispatch import Dispatcher
 from .feed import Feed
@@ -28,12 +29,16 @@ from .waiting import Waits
 
 log = logging.getLogger(__name__)
 
+LAST = 1 << 62
+"""As an attempt: whichever runs."""
+
 
 class Hooks:
     """What the process asks of whoever runs handlers on it; replaced by the owner."""
 
     def __init__(self) -> None:
         self.runs: Callable[[str], bool] = lambda task: False
+        self.running: Callable[[], list[str]] = list
         self.busy: Callable[[], bool] = lambda: False
         self.cancel: Callable[[str], None] = lambda task: None
         self.superseded: Callable[[str, int], None] = lambda task, attempt: None
@@ -65,10 +70,12 @@ class Process:
             store,
             wanted=lambda: bool(self.waits) or self.feed.followers > 0 or self.hooks.busy() or self.dispatcher.idle_slots,
             watched=lambda task: task in self.waits or self.hooks.runs(task),
+            all_watched=lambda: [*self.waits.tasks(), *self.hooks.running()],
+            vanished=self._vanished,
             outcomes=self._ended,
             cancelling=lambda task: self.hooks.cancel(task),
             looks=self.dispatcher.looks,
-            found=self.dispatcher.heat,
+            found=self.dispatcher.seen,
             elsewhere=self.housekeeper.elsewhere,
         )
         self.line.listen(self.feed.committed)
@@ -90,17 +97,17 @@ class Process:
         try:
             await started
             await self._open_session()
+            self.dispatcher.start(self.session)
         except BaseException:
             await self._end_loops()
             raise
 
     async def _open_session(self) -> None:
-        id = new_id("s")
+        id, sent = new_id("s"), boottime()
         address = f"{socket.gethostname()}:{os.getpid()}"
         await self.line.put(sessions.open_session, OpenSession(id, self.kind, address))
         self.session = self.housekeeper.session = id
-        self.heart.start(id)
-        self.dispatcher.start(id)
+        self.heart.start(id, sent)
 
     async def _live(self, started: asyncio.Future[None], more: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
         try:
@@ -129,6 +136,10 @@ class Process:
             log.exception("a loop of the coordination failed: everything stops", exc_info=self._failure)
         finally:
             self._group = None
+            if not self._stop.is_set():  # a loop failed: who cannot report must not hold a lease, nor work on
+                self.dispatcher.stop()
+                self.heart.release()
+                self.hooks.lost()
             error = ClosedError("the coordination was closed while you waited; the task goes on in the store")
             error.__cause__ = self._failure
             for wait in self.waits.all():
@@ -151,7 +162,7 @@ class Process:
         """Raises: ClosedError when it is not running, ConfigError in the child of a fork and on another event loop."""
         if os.getpid() != self._pid:
             raise ConfigError("the coordination was opened before a fork, its loops run in the parent: open one in the child")
-        if asyncio.get_running_loop() is not self._loop:
+        if asyncio._get_running_loop() not in (None, self._loop):
             raise ConfigError("the coordination belongs to another event loop: open one in this thread's loop")
         if self._group is None or self._stop.is_set():
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`") from self._failure
@@ -190,6 +201,10 @@ class Process:
             if self.hooks.runs(outcome.id):
                 self.hooks.superseded(outcome.id, outcome.attempt)
 
+    def _vanished(self, task: str) -> None:
+        self.hooks.superseded(task, LAST)
+        self.waits.fail_all(task, NotFoundError(f"task {task} ended, and was pruned before its end was read here", task_id=task))
+
     def _distrusted(self) -> None:
         log.warning("session %s could not renew its lease in time: its handlers are stopped", self.session)
         self.dispatcher.stop()
@@ -214,9 +229,12 @@ class Process:
             try:
                 await self._open_session()
                 await self.hooks.announce(self.session)
+                self.dispatcher.start(self.session)
                 return
             except (StoreError, LeaseLostError) as error:
                 log.warning("no new session yet: %s; trying again", error.code)
+                self.dispatcher.stop()
+                self.hooks.lost()
                 await asyncio.sleep(0.5)
             except ConfigError as error:
                 log.error("the new session provides nothing: %s", error)

@@ -1,7 +1,7 @@
 """Running a program so that SIGTERM ends it as Ctrl-C does: handlers are stopped, claims given back, goodbye said.
 
-Docker, systemd and Kubernetes end a process so at every deploy. Without it SIGTERM is a crash: the tasks that ran wait for the end of
-the lease, and run alone.
+Docker, systemd and Kubernetes end a process so at every deploy. Without it SIGTERM is a crash: the tasks that ran wait for the end
+of the lease, and run alone.
 """
 
 from __future__ import annotations

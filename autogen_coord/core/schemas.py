@@ -119,6 +119,8 @@ def checker(schema: str) -> Callable[[str, str], None]:
 
     def check(text: str, where: str) -> None:
         for error in validator.iter_errors(decode(text)):
-            raise InvalidInputError(f"{where}: {error.json_path}: {error.message[:300]}")
+            # never the library's own text: it quotes the value
+            wanted = f"{error.validator} {error.validator_value!r}"
+            raise InvalidInputError(f"{where}: {error.json_path}: does not fit its schema ({wanted[:200]})")
 
     return check

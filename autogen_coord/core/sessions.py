@@ -15,7 +15,7 @@ from ..settings import Settings
 from . import events
 from .events import Kind
 from .store import Range, Rows
-from .tables import SESSION, SessionRow
+from .tables import PROVIDER, QUEUE, SESSION, SessionRow
 
 LIVE = "live"
 DEAD = "dead"
@@ -110,9 +110,15 @@ def declare_dead(rows: Rows, command: Declare, now: float, policy: Settings) -> 
 
 
 def close_session(rows: Rows, command: CloseSession, now: float, policy: Settings) -> bool:
-    """Goodbye: what it held was given back before. False when it had been declared dead meanwhile."""
+    """Goodbye: what it held was given back before. False when it had been declared dead meanwhile, or holds something still:
+    then it is dead, and buried."""
     row = rows.one(SESSION, command.id)
     if row is None or row.state != LIVE:
+        return False
+    providers = rows.scan(Range(PROVIDER, "by_session", (row.id,)))
+    if any(each.status != "offline" for each in providers) or rows.scan(Range(QUEUE, "by_session", (row.id,), limit=1)):
+        rows.put(SESSION, row._replace(state=DEAD, lease_until=now))
+        events.append(rows, now, Kind.SESSION_DEAD, row.id, row.id, events.facts(overdue=0.0, address=row.address))
         return False
     rows.put(SESSION, row._replace(state=CLOSED, lease_until=now))
     events.append(rows, now, Kind.SESSION_CLOSED, row.id, row.id)

@@ -11,12 +11,15 @@ from .tables import OutcomeRow
 class Wait:
     """One caller's wait for one task's outcome."""
 
-    __slots__ = ("future", "label", "since", "task")
+    __slots__ = ("begun", "future", "label", "owned", "since", "task")
 
-    def __init__(self, task: str, label: str, since: float, future: asyncio.Future[OutcomeRow]) -> None:
+    def __init__(self, task: str, label: str, begun: float, owned: bool, future: asyncio.Future[OutcomeRow]) -> None:
         self.task = task
         self.label = label
-        self.since = since
+        self.begun = begun
+        self.since = begun
+        """When a live provider was last known, or the wait's begin."""
+        self.owned = owned
         self.future = future
 
 
@@ -35,9 +38,12 @@ class Waits:
     def all(self) -> list[Wait]:
         return [wait for waits in self._by_task.values() for wait in waits]
 
-    def add(self, task: str, label: str = "") -> Wait:
+    def tasks(self) -> list[str]:
+        return list(self._by_task)
+
+    def add(self, task: str, label: str = "", owned: bool = False) -> Wait:
         loop = asyncio.get_running_loop()
-        wait = Wait(task, label, loop.time(), loop.create_future())
+        wait = Wait(task, label, loop.time(), owned, loop.create_future())
         self._by_task.setdefault(task, []).append(wait)
         return wait
 
@@ -64,3 +70,7 @@ class Waits:
         self.drop(wait)
         if not wait.future.done():
             wait.future.set_exception(error)
+
+    def fail_all(self, task: str, error: BaseException) -> None:
+        for wait in list(self._by_task.get(task, ())):
+            self.fail(wait, error)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import io
 import json
+import logging
 import os
 import re
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+import typer
 
+import autogen_coord
 from autogen_coord import Settings, TaskState
-from autogen_coord.cli import doctor, main
+from autogen_coord.cli import app, doctor, main, review
 from autogen_coord.cli.printing import clean, moment, print_table, span
 from autogen_coord.core import burial, claims, registry, sessions, tasks
 from autogen_coord.core.burial import Bury
@@ -31,11 +36,13 @@ from autogen_coord.core.store import Transaction
 from autogen_coord.core.tables import SESSION, CapabilityRow, ProviderRow
 from autogen_coord.core.tasks import Submit
 from autogen_coord.errors import NotFoundError
+from autogen_coord.review.progress import Pace, PlainProgress
 from autogen_coord.stores import open_store
 from autogen_coord.stores.sqlite import checkup, files
 from autogen_coord.stores.sqlite.gate import Gate
 
 T = TypeVar("T")
+Group: type[Any] = typer.core.TyperGroup
 LASTING = Settings(session_ttl=3000.0, suspect_after=2000.0)
 """Sessions that need no beat while a test looks."""
 SECRET = "a-secret-body"
@@ -222,6 +229,33 @@ class TestWhyATaskWaits:
         desk.run("tasks", "cancel", "a")
         assert re.fullmatch(r"running for \d+\.\d s on p-s1 \(session s1\); asked to stop", why(desk, "a"))
 
+    def test_running_and_asked_to_stop_in_a_process_that_is_silent(self, desk: Desk) -> None:
+        desk.provide()
+        desk.submit("a")
+        desk.claim()
+        desk.sql("UPDATE session SET lease_until = 1")
+        said = desk.run("tasks", "cancel", "a").out
+        assert said == "a is asked to stop, but no process is live: it ends when one starts\n"
+        end = "asked to stop; its process is silent: it will be cancelled when a process starts, not taken over"
+        assert why(desk, "a").endswith(end)
+        desk.provide("s2")
+        assert why(desk, "a").endswith("it will be cancelled by a live process, not taken over")
+
+    def test_delayed_and_due_but_nobody_is_there(self, desk: Desk) -> None:
+        desk.provide()
+        desk.submit("a", delay=0.001)
+        assert why(desk, "a").startswith("delayed until")
+        desk.sql("UPDATE session SET lease_until = 1")
+        desk.sql("UPDATE queue SET due = due - 10, ready_at = ready_at - 10")
+        assert re.fullmatch(r"due 1\d\.\d s ago, but no process is there to start it", why(desk, "a"))
+
+    def test_expired_but_nobody_is_there(self, desk: Desk) -> None:
+        desk.provide()
+        desk.submit("a", ttl=0.001)
+        desk.sql("UPDATE session SET lease_until = 1")
+        time.sleep(0.01)
+        assert re.fullmatch(r"expired 0\.\d s ago, but no process is there to end it", why(desk, "a"))
+
     def test_running_in_a_process_that_is_silent(self, desk: Desk) -> None:
         desk.provide()
         desk.submit("a")
@@ -319,8 +353,52 @@ class TestSeeing:
 
     def test_nothing_there_is_no_error(self, desk: Desk) -> None:
         said = desk.run("tasks", "list", "--namespace", "other")
-        assert (said.code, said.out, said.err) == (0, "", "no tasks in namespace 'other'\n")
+        assert (said.code, said.out, said.err) == (
+            0,
+            "",
+            "no tasks in namespace 'other': nothing was ever stored there; there are 'default'\n",
+        )
         assert desk.json("tasks", "list", "--namespace", "other") == []
+
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            (("list", "--capability", "other"), "no tasks of capability 'other' in namespace 'default': nobody ever announced it"),
+            (("list", "--capability", "other"), "; known are 'work'"),
+            (
+                ("list", "--state", "parked"),
+                "no tasks that are parked in namespace 'default'; there are 1 ready, 1 succeeded, 2 failed",
+            ),
+            (("dead", "--capability", "other"), "no dead letters of capability 'other' in namespace 'default'"),
+            (("dead", "--namespace", "other"), "there are 'default'"),
+        ],
+    )
+    def test_nothing_there_says_what_was_looked_for_and_what_exists(self, args: tuple[str, ...], words: str, desk: Desk) -> None:
+        said = desk.run("tasks", *args)
+        assert (said.code, said.out) == (0, "")
+        assert words in said.err
+
+    def test_the_dead_know_their_parent_and_who_stands_for_them(self, desk: Desk) -> None:
+        assert "parent" not in desk.run("tasks", "dead").out
+        assert "requeued as" not in desk.run("tasks", "dead").out
+        new = desk.run("tasks", "requeue", "a").out.split()[-1]
+        desk.sql("UPDATE task SET parent = 'gone' WHERE id = 'b'")
+        head, first, second = desk.run("tasks", "dead").out.splitlines()
+        assert re.split(r"  +", head)[-4:] == ["ended", "parent", "requeued as", "error"]
+        assert (" gone " in first, f" {new} " in second) == (True, True)
+        found = {one["id"]: (one["parent"], one["requeued_as"]) for one in desk.json("tasks", "dead")}
+        assert found == {"b": ("gone", None), "a": (None, new)}
+        assert desk.json("tasks", "show", "a")["requeued_as"] == new
+
+    def test_attempts_that_crashed_are_counted_apart_from_those_while_alone(self, desk: Desk) -> None:
+        desk.claim()
+        desk.kill("s1")
+        said = desk.run("tasks", "show", "d").out
+        assert re.search(r"^attempts +1 begun, 0 failed, 1 crashed \(0 while alone\)$", said, re.M)
+
+    def test_the_output_of_what_has_none_is_said_to_be_none(self, desk: Desk) -> None:
+        assert desk.run("tasks", "show", "a", "--output").out.endswith("\nno output: the task is failed\n")
+        assert desk.run("tasks", "show", "d", "--output").out.endswith("\nno output: the task is ready\n")
 
     def test_looking_leaves_no_trace(self, desk: Desk) -> None:
         before = desk.json("events", "--since", "0", "--limit", "1000")
@@ -371,15 +449,57 @@ class TestSteering:
         desk.run("tasks", "requeue", "00b")
         assert [line.split()[0] for line in desk.run("tasks", "requeue", "--all").out.splitlines()] == ["00a", "00c"]
         again = desk.run("tasks", "requeue", "--all")
-        assert (again.code, again.out, again.err) == (0, "", "no dead letters to requeue in namespace 'default'\n")
+        said = "no dead letters to requeue in namespace 'default'; skipped 3 dead letters: 3 requeued already\n"
+        assert (again.code, again.out, again.err) == (0, "", said)
         assert len(desk.json("tasks", "list", "--state", "ready")) == 3
+
+    def test_requeue_says_when_a_task_stands_for_the_dead_letter_already(self, desk: Desk) -> None:
+        desk.submit("a", key="k")
+        desk.claim()
+        desk.finish("a", error="no")
+        new = desk.run("tasks", "requeue", "a").out.split()[-1]
+        assert desk.run("tasks", "requeue", "a").out == f"a already requeued as {new}\n"
+        desk.sql(f"UPDATE task SET requeued_from = NULL WHERE id = '{new}'")
+        assert desk.run("tasks", "requeue", "a").out == f"a superseded by {new}\n"
+
+    def test_requeue_all_takes_only_what_nobody_stands_for(self, desk: Desk) -> None:
+        def die(id: str, **options: Any) -> None:
+            desk.submit(id, **options)
+            assert desk.claim() == [id]
+            desk.finish(id, error="no")
+
+        die("00a", key="k")
+        die("00b", key="k", retry_failed=True)
+        die("00c")
+        die("00d")
+        desk.run("tasks", "requeue", "00c")
+        desk.sql("UPDATE task SET parent = 'gone' WHERE id = '00d'")
+        said = desk.run("tasks", "requeue", "--all")
+        assert [line.split()[0] for line in said.out.splitlines()] == ["00b"]
+        assert said.err.startswith("skipped 3 dead letters: ")
+        for words in (
+            "1 requeued already",
+            "1 superseded by a later task of the same key",
+            "1 made by a parent (--children takes these)",
+        ):
+            assert words in said.err
+        said = desk.run("tasks", "requeue", "--all", "--children")
+        assert [line.split()[0] for line in said.out.splitlines()] == ["00d"]
+
+    def test_cancel_of_what_runs_in_a_dead_process(self, desk: Desk) -> None:
+        desk.submit("a")
+        desk.claim()
+        desk.sql("UPDATE session SET lease_until = 1")
+        desk.provide("s2")
+        said = desk.run("tasks", "cancel", "a").out
+        assert said == "a is asked to stop, but its process is silent: a live one ends it\n"
 
     def test_requeue_all_of_a_capability(self, desk: Desk) -> None:
         desk.fail("a")
         assert desk.run("tasks", "requeue", "--all", "--capability", "other").out == ""
         assert desk.run("tasks", "requeue", "--all", "--capability", "work").out.startswith("a requeued as ")
 
-    @pytest.mark.parametrize("args", [(), ("--all", "a"), ("a", "--capability", "work")])
+    @pytest.mark.parametrize("args", [(), ("--all", "a"), ("a", "--capability", "work"), ("a", "--children")])
     def test_requeue_of_nothing_or_of_two_things_is_wrong_usage(self, args: tuple[str, ...], desk: Desk) -> None:
         assert desk.run("tasks", "requeue", *args).code == 2
 
@@ -396,7 +516,7 @@ class TestSteering:
         for n in range(5):
             desk.submit(f"t{n}")
         desk.run("tasks", "cancel", *(f"t{n}" for n in range(5)))
-        assert desk.run("tasks", "purge", "--state", "cancelled", "--older", "0", "--yes").out == "purged 5 tasks\n"
+        assert desk.run("tasks", "purge", "--state", "cancelled", "--older", "0s", "--yes").out == "purged 5 tasks\n"
 
     def test_purge_does_nothing_unless_somebody_says_yes(self, desk: Desk) -> None:
         desk.fail("a")
@@ -407,7 +527,13 @@ class TestSteering:
 
     @pytest.mark.parametrize(
         "args",
-        [("--state", "running", "--older", "1d"), ("--state", "failed"), ("--older", "1d"), ("--state", "failed", "--older", "x")],
+        [
+            ("--state", "running", "--older", "1d"),
+            ("--state", "failed"),
+            ("--older", "1d"),
+            ("--state", "failed", "--older", "x"),
+            ("--state", "failed", "--older", "5"),
+        ],
     )
     def test_purge_of_live_tasks_or_of_no_stated_age_is_wrong_usage(self, args: tuple[str, ...], desk: Desk) -> None:
         assert desk.run("tasks", "purge", "--yes", *args).code == 2
@@ -440,6 +566,13 @@ class TestEvents:
         said = desk.run("events", "--since", "0")
         assert (said.code, said.err) == (1, "error: events up to 3 were pruned; begin with --since 3\n")
         assert [one["number"] for one in desk.json("events")] == [4]
+
+    def test_a_number_beyond_the_end_is_said_to_be_so(self, desk: Desk) -> None:
+        said = desk.run("events", "--since", "9")
+        assert (said.code, said.out, said.err) == (0, "", "nothing after 9 yet: the newest event is 4\n")
+        assert desk.run("events", "--since", "4").err == "no events after 4 in namespace 'default'\n"
+        assert desk.run("events", "--kind", "task.failed").err == "no events of kind task.failed in namespace 'default'\n"
+        assert "there are 'default'" in desk.run("events", "--namespace", "other").err
 
     def test_an_unknown_kind_is_wrong_usage(self, desk: Desk) -> None:
         assert desk.run("events", "--kind", "task.lost").code == 2
@@ -546,6 +679,7 @@ class TestMigrate:
         said = desk.run("migrate")
         assert said.code == 0
         assert re.search(r"schema (\d+) needs no migration \(this version makes schema \1\)", said.out)
+        assert [one.name for one in desk.path.parent.iterdir() if one.name.endswith(("-wal", "-shm"))] == []
 
 
 class TestDoctor:
@@ -616,6 +750,23 @@ class TestDoctor:
         level, says = self.checks(desk)["tasks"]
         assert (level, says) == ("warn", "1 live (1 ready); 1 ready without a provider: work (1); start a program that provides it")
 
+    def test_live_tasks_while_no_process_is_live(self, desk: Desk) -> None:
+        desk.provide()
+        desk.submit("a", delay=1000.0)
+        assert self.checks(desk)["tasks"] == ("ok", "1 live (1 delayed); ")
+        desk.kill("s1")
+        do = "they wait until a program that provides them starts"
+        assert self.checks(desk)["tasks"] == ("warn", f"1 live (1 delayed); no process is live; {do}")
+
+    def test_a_suspect_may_be_slow_or_just_dead(self, desk: Desk) -> None:
+        desk.provide(settings=Settings(session_ttl=3000.0, suspect_after=0.01, beat=0.005))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AUTOGEN_COORD_SESSION_TTL", "3000")
+            desk.sql("UPDATE session SET lease_until = lease_until - 10")
+            level, says = self.checks(desk)["sessions"]
+        assert level == "warn"
+        assert says.endswith("overloaded, or their process has just died")
+
     def test_the_dead_with_nobody_to_bury_them(self, desk: Desk) -> None:
         desk.provide()
         desk.sql("UPDATE session SET lease_until = 1")
@@ -661,7 +812,108 @@ class TestDoctor:
         monkeypatch.setenv("AUTOGEN_COORD_TRIES", "many")
         level, says = self.checks(desk)["settings"]
         assert level == "fail"
-        assert "tries" in says
+        assert "tries='many' in AUTOGEN_COORD_TRIES: a whole number is wanted" in says
+        assert self.checks(desk)["turn to write"][0] == "ok"
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("tryz = 1", "unknown setting 'tryz' in autogen-coord.toml; did you mean 'tries'?"),
+            ("tries = 0", "tries=0 in autogen-coord.toml: must be greater than or equal to 1"),
+            ("beat = 9", "beat < suspect_after < session_ttl must hold"),
+            ("beat =", "settings file autogen-coord.toml: "),
+        ],
+    )
+    def test_a_settings_file_that_cannot_be_used_is_one_failed_check(self, text: str, words: str, desk: Desk) -> None:
+        desk.provide()
+        Path("autogen-coord.toml").write_text(f"{text}\n")
+        found = self.checks(desk)
+        assert found["settings"][0] == "fail"
+        assert found["settings"][1].startswith(words)
+        assert {"store", "schema", "integrity", "turn to write", "tasks"} <= set(found)
+        said = desk.run("tasks", "list")
+        assert (said.code, said.err.count("\n")) == (1, 1)
+        assert words in said.err
+
+
+class TestWhatIsWritten:
+    """Messages and documents against what there is."""
+
+    def commands(self) -> set[str]:
+        group = typer.main.get_command(app)
+        assert isinstance(group, Group)
+        deep = ((name, command.commands if isinstance(command, Group) else {}) for name, command in group.commands.items())
+        return {" ".join(words) for name, below in deep for words in ((name,), *((name, each) for each in below))}
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        root = Path(autogen_coord.__file__).parent
+        for path in root.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield str(path), node.value
+        for path in (root.parent / "README.md", *(root.parent / "docs").rglob("*.md")):
+            yield str(path), path.read_text(encoding="utf-8")
+
+    def test_no_message_names_a_command_that_does_not_exist(self) -> None:
+        there = self.commands()
+        assert {"doctor", "tasks list"} <= there
+        found = [
+            (path, match[1].split())
+            for path, text in self.texts()
+            for match in re.finditer(r"(?:`|^)autogen-coord ((?:[a-z]+\b[ ]?)+)", text, re.M)
+        ]
+        found += [(path, match[1].split()) for path, text in self.texts() for match in re.finditer(r"`(tasks [a-z]+)[ `]", text)]
+        assert len(found) > 10
+        groups = {name.split()[0] for name in there if " " in name}
+        named = [(path, " ".join(words[: 2 if words[0] in groups else 1])) for path, words in found]
+        assert [(path, name) for path, name in named if name not in there] == []
+
+    def test_every_setting_is_in_the_table(self) -> None:
+        text = (Path(autogen_coord.__file__).parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \| .+ \|$", text[text.index("| setting | default") :], re.M)
+        assert rows == [(name, str(field.default)) for name, field in Settings.model_fields.items()]
+        assert "AUTOGEN_COORD_CONFIG" in text
+        assert "autogen-coord.toml" in text
+
+    def test_counts_have_their_plural(self) -> None:
+        names = "files", "lines", "findings", "complex_functions", "syntax_errors", "skipped", "failed"
+        one, two = (review._words(dict.fromkeys(names, count)) for count in (1, 2))
+        assert one == "1 file, 1 line, 1 finding, 1 complex function, 1 syntax error, 1 skipped, 1 failed"
+        assert two == "2 files, 2 lines, 2 findings, 2 complex functions, 2 syntax errors, 2 skipped, 2 failed"
+
+
+class TestReviewProgress:
+    def test_what_the_store_answers_at_once_is_no_rate(self) -> None:
+        pace = Pace(0.0)
+        pace.total = 200
+        for _ in range(100):
+            pace.advance(0.1)
+        assert pace.words(0.5) == "no rate yet"
+        for tenth in range(20, 40):
+            pace.advance(tenth / 10)
+        assert pace.words(4.0) == "7/s, 12 s left"
+
+    def test_silence_is_told_and_ends(self) -> None:
+        pace = Pace(0.0)
+        pace.total = 2
+        pace.advance(0.1)
+        assert not pace.is_silent(1.0)
+        assert pace.words(1.2).startswith("waiting for an answer (a killed run's tasks come back")
+        pace.advance(3.0)
+        assert pace.words(9.0).endswith("0 s left")
+
+    def test_away_from_a_terminal_silence_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("autogen_coord.review.progress.SILENT", 0.02)
+        out = io.StringIO()
+        with PlainProgress(out) as progress:
+            progress.expect(1)
+            until = time.monotonic() + 5
+            while "waiting" not in out.getvalue() and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            assert out.getvalue().count("waiting") == 1
+            progress.advance()
+        assert out.getvalue().splitlines()[-1] == "review: 1 of 1 tasks, 0 s left"
 
 
 class TestTheCommandItself:
@@ -682,9 +934,27 @@ class TestTheCommandItself:
         assert "Traceback" not in ended.stderr
         assert "Exception" not in ended.stderr
 
-    @pytest.mark.parametrize("args", [("nope",), ("tasks", "nope"), ("tasks", "show"), ("events", "--since", "-1")])
-    def test_wrong_usage_is_code_2(self, args: tuple[str, ...], desk: Desk) -> None:
-        assert desk.bare(*args).code == 2
+    @pytest.mark.parametrize(
+        "args", [("nope",), ("tasks", "nope"), ("tasks", "show"), ("events", "--since", "-1"), ("tasks", "list", "--state", "x")]
+    )
+    def test_wrong_usage_is_code_2_and_a_line_that_names_the_help(self, args: tuple[str, ...], desk: Desk) -> None:
+        said = desk.bare(*args)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert re.fullmatch(r"error: .*; see `autogen-coord[a-z ]* --help`\n", said.err)
+        assert "Value error" not in said.err
+        assert "Input should" not in said.err
+
+    @pytest.mark.parametrize("args", [(), ("tasks",)])
+    def test_nothing_asked_is_the_help(self, args: tuple[str, ...], desk: Desk) -> None:
+        said = desk.bare(*args)
+        assert said.code == 2
+        assert said.err.startswith("Usage: autogen-coord")
+
+    def test_a_log_line_is_a_line_like_ours(self, desk: Desk) -> None:
+        record = logging.LogRecord("x", logging.WARNING, "f", 1, "session %s is dead\nnow", ("s1",), None)
+        desk.bare("--version")
+        assert logging.lastResort is not None
+        assert logging.lastResort.format(record) == "warning: session s1 is dead now"
 
     def test_names_chosen_by_others_cannot_steer_the_terminal(self, desk: Desk) -> None:
         desk.provide()

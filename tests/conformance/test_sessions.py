@@ -34,11 +34,13 @@ async def kinds(coord: Coordination, subject: str) -> list[str]:
 async def murder(judge: Coordination, victim: str) -> None:
     """Let a living session's lease end, and declare it dead, as a judge would who did not hear of it for long."""
 
+    by = judge.session  # a rule may run in the store's thread, where no coordination may be asked
+
     def late(rows: Any, command: str, now: float, policy: Any) -> bool:
-        (own, row) = rows.get(SESSION, (judge.session, command))
+        (own, row) = rows.get(SESSION, (by, command))
         rows.put(SESSION, own._replace(steady_since=now - 2 * own.ttl))
         rows.put(SESSION, row._replace(lease_until=now - 1))
-        return sessions.declare_dead(rows, Declare(judge.session, command), now, policy)
+        return sessions.declare_dead(rows, Declare(by, command), now, policy)
 
     assert await process_of(judge).line.put(late, victim)
 

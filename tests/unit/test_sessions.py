@@ -202,7 +202,7 @@ class Body:
 async def body(ground: Ground) -> Any:
     body = Body(ground)
     ground.session("s")
-    body.heart.start("s")
+    body.heart.start("s", body.heart._clock())
     watch = asyncio.create_task(body.heart.watch())
     yield body
     watch.cancel()

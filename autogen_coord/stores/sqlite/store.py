@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ...core.store import Fold, Keys, Load, Table
-from ...errors import ClosedError, ConfigError, CoordError, StoreUnavailableError
+from ...errors import ClosedError, ConfigError, CoordError, StoreError
 from ...settings import Settings
 from .clock import Clock
 from .database import Database
@@ -153,7 +153,7 @@ class SqliteStore:
             if self._writer.is_fresh(self._settings.poll):  # a transaction looked just now
                 return self._writer.version
             return await self._usable(self._writing).run(self._writer.look)
-        except (StoreUnavailableError, ClosedError):
+        except (StoreError, ClosedError):  # the next transaction will say so to somebody who can be told
             return self._writer.version
 
     def _usable(self, thread: DatabaseThread | None) -> DatabaseThread:
