@@ -37,7 +37,7 @@ clean: ## remove what make made, the virtual environment too
 
 $(VENV)/.stamp-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11 ...")'
-	$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) # one that was half made is made anew
 	@touch $@
 
 $(VENV)/.stamp-review: pyproject.toml | $(VENV)/.stamp-venv

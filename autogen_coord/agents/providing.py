@@ -29,6 +29,7 @@ class _Local:
         self.limit = limit
         self.labels = labels
         self.id = ""
+        self.leaving = False
 
 
 class Providing:
@@ -75,6 +76,7 @@ class Providing:
         local = self._locals.get(label)
         if local is None:
             raise NotFoundError(f"this process does not provide {label!r}")
+        local.leaving = True  # a session that is taken meanwhile does not announce it again
         self._process.dispatcher.remove(local.id)
         await self._retire((local.id,))
         self._locals.pop(label, None)
@@ -102,6 +104,8 @@ class Providing:
     async def announce_all(self, session: str) -> None:
         """The process has a new session: all that it provides hangs on that one now."""
         for label, local in list(self._locals.items()):
+            if local.leaving:
+                continue
             try:
                 await self._announce(local)
             except ConfigError as error:

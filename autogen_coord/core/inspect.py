@@ -110,7 +110,7 @@ def decoder(returns: type[T]) -> Callable[[str], T]:
         try:
             return adapter.validate_json(text)
         except ValidationError as error:
-            raise InvalidInputError(f"the output is not a {returns!r}: {error.errors(include_url=False)[0]['msg']}") from error
+            raise InvalidInputError(f"the output is not a {returns!r}: {error.errors(include_url=False)[0]['msg']}") from None
 
     return decode
 

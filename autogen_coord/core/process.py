@@ -237,5 +237,6 @@ class Process:
                 self.hooks.lost()
                 await asyncio.sleep(0.5)
             except ConfigError as error:
-                log.error("the new session provides nothing: %s", error)
+                log.error("the new session does not provide all: %s", error)
+                self.dispatcher.start(self.session)
                 return

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import bodies, endings, events
+from . import bodies, endings, events, sessions
 from .store import Range, Rows
-from .tables import ATTEMPT, COUNTER, EVENT, OUTCOME, TASK, CounterRow, OutcomeRow
+from .tables import ATTEMPT, COUNTER, EVENT, OUTCOME, PROVIDER, SESSION, TASK, CounterRow, OutcomeRow
 
 EVENTS = 4
 """Events per finished task, in the common case: a slice takes so many more, or the log would grow while a full line prunes."""
@@ -35,6 +35,7 @@ def prune(rows: Rows, command: Prune, now: float, policy: Settings) -> Pruned:
     """One slice of what the settings no longer keep."""
     gone_events = _prune_events(rows, now, policy)
     gone_tasks = _prune_tasks(rows, now, policy)
+    _prune_sessions(rows, now, policy)
     return Pruned(gone_tasks, gone_events, gone_events == EVENTS * policy.slice or gone_tasks == policy.slice)
 
 
@@ -64,6 +65,16 @@ def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
     gone = [outcome for place, outcome in enumerate(oldest) if place < surplus or outcome.finished_at < before]
     _forget_all(rows, gone)
     return len(gone)
+
+
+def _prune_sessions(rows: Rows, now: float, policy: Settings) -> None:
+    """Sessions that are over, with what they provided, are kept by age alone: they are few."""
+    for state in (sessions.CLOSED, sessions.GONE):
+        before = now - policy.keep_seconds
+        for session in rows.scan(Range(SESSION, "by_state", (state,), high=before, limit=policy.slice)):
+            for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
+                rows.drop(PROVIDER, provider)
+            rows.drop(SESSION, session)
 
 
 def purge(rows: Rows, command: Purge, now: float, policy: Settings) -> Pruned:

@@ -49,7 +49,7 @@ class Schema(Generic[T]):
                 _refuse_hidden_nan(self._adapter.serializer.to_python(fitting, warnings=False))
             self._read(text)  # a model that was made without validation, or changed since, pydantic does not look at again
         except ValidationError as error:
-            raise wrong(f"{self.where}: {_what(error)}") from error
+            raise wrong(f"{self.where}: {_what(error)}") from None  # pydantic's own text quotes the value
         except (PydanticSerializationError, InvalidInputError, ValueError) as error:
             raise wrong(f"{self.where}: {error}") from error
         return text
@@ -63,7 +63,7 @@ class Schema(Generic[T]):
                     return value  # type: ignore[no-any-return]
             return self._read(text)
         except ValidationError as error:
-            raise InvalidInputError(f"{self.where}: {_what(error)}") from error
+            raise InvalidInputError(f"{self.where}: {_what(error)}") from None
 
     def _read(self, text: str) -> T:
         if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit

@@ -151,14 +151,24 @@ def _require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
 
 def _refuse_cycle(rows: Rows, parent: str, child: str) -> None:
     """Raises: DeadlockError when the child waits, itself or through others, for the handler that would wait for it."""
-    cycle = [parent]
-    row = rows.one(QUEUE, child)
-    while row is not None and row.id not in cycle[1:]:
-        cycle.append(row.id)
-        if row.id == parent:
-            path = " -> ".join(cycle)
-            raise DeadlockError(f"waiting for this key would never end: {path}; give the child a key of its own", cycle=cycle)
-        row = None if row.waits_for is None else rows.one(QUEUE, row.waits_for)
+    came_from: dict[str, str] = {child: parent}
+    front = [child]
+    while front:
+        id = front.pop()
+        if id == parent:
+            cycle = [id]
+            while len(cycle) == 1 or cycle[-1] != parent:
+                cycle.append(came_from[cycle[-1]])
+            path = " -> ".join(reversed(cycle))
+            raise DeadlockError(f"waiting for this key would never end: {path}; give the child a key of its own", cycle=cycle[::-1])
+        row = rows.one(QUEUE, id)
+        if row is None:
+            continue
+        waits_for = [each.id for each in rows.scan(Range(QUEUE, "by_parent", (id,)))] if row.children else []
+        for following in (*waits_for, *([row.waits_for] if row.waits_for is not None else [])):
+            if following not in came_from:
+                came_from[following] = id
+                front.append(following)
 
 
 def _earlier(rows: Rows, command: Submit) -> Submitted | None:

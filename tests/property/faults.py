@@ -70,7 +70,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("rank ignored", claims, "_best", "limit=want.slots", "limit=want.slots, reverse=True", "order"),
     _fault("pools not merged by rank", claims, "_best", "found.sort(", "found.sort(reverse=True, ", "order"),
     _fault("priority ignored", queue, "rank_of", "priority * policy", "0 * policy", "order"),
-    _fault("slots ignored", claims, "_best", "return found[: want.slots]", "return found", "slots"),
+    _fault("slots ignored", claims, "_best", "best = found[: want.slots]", "best = found", "slots"),
     _fault("what expired is claimed", claims, "_expired", "if late:", "late = False\n    if late:", "expiry"),
     _fault("a suspect is taken by name beside others", claims, "_by_name", "row.suspect and", "False and", "suspects"),
     _fault("one asked for twice is given twice", claims, "_by_name", "row.state != READY", "False", "claimed twice", "attempts"),
@@ -116,7 +116,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("key ignored", tasks, "_earlier", "if command.key is None:", "if True:", "keys"),
     _fault("a key with other input is taken", tasks, "_earlier", "task.input_hash != command.input_hash", "False", "keys"),
     _fault("steps are made anew", tasks, "_earlier", "if same:", "if False:", "keys"),
-    _fault("a task waits for itself", tasks, "_refuse_cycle", "if row.id == parent:", "if False:", "keys"),
+    _fault("a task waits for itself", tasks, "_refuse_cycle", "if id == parent:", "if False:", "keys"),
     _fault("a repeated submit is a new one", tasks, "submit", "if known is not None:", "if False:", "keys", "crash"),
     # requeue
     _fault(

@@ -207,14 +207,20 @@ class Watch:
 
     def _lease(self, rule: str, body: Any, old: SessionRow | None, new: SessionRow | None, now: float) -> None:
         """Leases, kept a second time."""
-        require(new is not None, "judges", rule, "dropped", old)
-        assert new is not None
+        if new is None:
+            assert old is not None
+            over = old.state in ("closed", "gone") and old.lease_until < now - self.policy.keep_seconds
+            require(rule == "pruning.prune" and over, "judges", rule, "dropped", old)
+            return
         policy = self.policy
         if old is None:
             self.leases[new.id] = (now + policy.session_ttl, now)
         elif new.state != old.state:
             allowed = {("live", "dead"): "sessions.declare_dead", ("dead", "gone"): "burial.bury"}
             allowed |= {("live", "closed"): "sessions.close_session"}
+            if rule == "sessions.close_session":
+                require((new.state == "dead") == self._holds(new.id), "judges", rule, "holds something:", self._holds(new.id), new)
+                return
             require(allowed.get((old.state, new.state)) == rule, "judges", rule, old, new)
             if new.state == "dead":
                 lease, _ = self.leases[new.id]
@@ -228,6 +234,10 @@ class Watch:
             late = now > lease - policy.trust_margin
             self.leases[new.id] = (now + policy.session_ttl, now if late else steady)
         require((new.lease_until, new.steady_since) == self.leases[new.id], "judges", rule, new, self.leases[new.id])
+
+    def _holds(self, session: str) -> bool:
+        claims = any(row.session == session for row in self.mirror.rows(QUEUE).values())
+        return claims or any(row.session == session and row.status != "offline" for row in self.mirror.rows(PROVIDER).values())
 
     # answers
 
