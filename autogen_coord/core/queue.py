@@ -17,6 +17,9 @@ from .tables import DELAYED, QUEUE, READY, RUNNING, TASK, WAITING, QueueRow
 
 HOLDS, WAITS, LATER = 0, 1, 2
 SUBLANE = ">>"
+CHILD_LEAD = 0.001
+"""Seconds by which a child goes before its parent's place: work that was begun is ended before more is begun, or the handlers that
+wait for children pile up."""
 
 
 def rank_of(ready_at: float, priority: float, policy: Settings) -> float:

@@ -126,9 +126,12 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
     pool = command.capability
     if command.target is not None or command.sticky is not None:
         pool = pool_for(rows, command.capability, command.target, command.sticky, now, policy)
+    rank = queue.rank_of(start, command.priority, policy)
+    if parent is not None:
+        rank = min(rank, parent.rank - queue.CHILD_LEAD)
     state = READY if lane is None and start <= now else DELAYED
     row = QueueRow(
-        command.id, seq, command.capability, state, pool, queue.rank_of(start, command.priority, policy),
+        command.id, seq, command.capability, state, pool, rank,
         lane, None if lane is None else queue.LATER, command.priority, start, 0, 0, 0, 0, None, None, None, deadline, expires_at,
         timeout, None, None, command.parent, None, 0, None, None,
     )  # fmt: skip

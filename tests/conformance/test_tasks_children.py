@@ -532,3 +532,24 @@ async def test_what_a_task_waits_for_is_told(coord: Coordination) -> None:
     gate.release.set()
     async with soon():
         await handle.result()
+
+
+async def test_handlers_that_wait_for_children_do_not_pile_up(coord: Coordination) -> None:
+    """Children go before the parents that have not begun, though those are older."""
+    alive, most = 0, 0
+
+    @capability(max_concurrency=4)
+    async def again(depth: int, ctx: TaskContext) -> int:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        try:
+            return 0 if depth == 0 else await ctx.call(again, depth - 1) + 1
+        finally:
+            alive -= 1
+
+    await coord.provide(again)
+    handles = await coord.submit_many(again, [1] * 300)
+    async with soon(15):
+        assert [await handle.result() for handle in handles] == [1] * 300
+    assert most < 60

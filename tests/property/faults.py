@@ -111,7 +111,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("burial forgets a claim", burial, "bury", "for found in claims:", "for found in claims[1:]:", "burial"),
     _fault("burial forgets the pools", burial, "bury", "left -= empty_pools(rows, provider, left, now, policy)", "pass", "strands"),
     _fault("what is addressed to one who left goes back", claims, "give_back", "queue.is_stranded(rows, row)", "False", "strands"),
-    _fault("what ended with its parent ends again", burial, "empty_pools", "rows.one(QUEUE, found.id)", "found", "endings"),
+    _fault("what ended with its parent ends again", timers, "turn", "rows.one(QUEUE, found.id)", "found", "endings"),
     # keys
     _fault("key ignored", tasks, "_earlier", "if command.key is None:", "if True:", "keys"),
     _fault("a key with other input is taken", tasks, "_earlier", "task.input_hash != command.input_hash", "False", "keys"),

@@ -11,6 +11,7 @@ from typing import Any
 from autogen_coord.core import endings, events
 from autogen_coord.core.claims import Claim, Claims, Finish
 from autogen_coord.core.pools import provider_in
+from autogen_coord.core.queue import CHILD_LEAD
 from autogen_coord.core.retry import RetryPolicy
 from autogen_coord.core.store import Change, Range
 from autogen_coord.core.tables import (
@@ -174,7 +175,10 @@ class Watch:
             return
         if old is None:
             require((new.attempt, new.failures, new.crashes, new.suspect, new.session) == (0, 0, 0, 0, None), "requeue", rule, new)
-            require(new.rank == new.ready_at - new.priority * self.policy.priority_weight, "order", rule, "ranked", new)
+            rank = new.ready_at - new.priority * self.policy.priority_weight
+            parent = self._live(new.parent)
+            rank = rank if parent is None else min(rank, parent.rank - CHILD_LEAD)
+            require(new.rank == rank, "order", rule, "ranked", new)
             require(new.state != TaskState.DELAYED or new.ready_at > now, "timers", rule, "delayed what is due", new)
             return
         require(old.state == new.state or (old.state, new.state) in MOVES, "moves", rule, old, new)
