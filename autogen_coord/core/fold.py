@@ -44,7 +44,7 @@ class Pending:
     """`autogen_coord.core.store.Rows` over a `Base`."""
 
     def __init__(self, base: Base, kept: dict[str, dict[Key, Any]] | None = None) -> None:
-        """``kept``: rows, by table and key, that a store knows to stand as they did: they need no load."""
+        """``kept``: rows, by table and key, that a store knows to stand as they did; what is loaded of these tables is added."""
         self._base = base
         self._kept = kept or {}
         self._loaded: dict[str, dict[Key, Any]] = {}
@@ -67,7 +67,10 @@ class Pending:
             loaded.update({key: kept[key] for key in missing if key in kept})
             missing = [key for key in missing if key not in kept]
         if missing:
-            loaded.update(zip(missing, self._base.load(table, missing), strict=True))
+            found = dict(zip(missing, self._base.load(table, missing), strict=True))
+            loaded.update(found)
+            if kept is not None:
+                kept.update(found)
         return [changed[key] if key in changed else loaded[key] for key in keys]
 
     def one(self, table: Table[R], key: Key) -> R | None:
@@ -131,11 +134,6 @@ class Pending:
                 changed[key] = before
             else:
                 del changed[key]
-
-    def known(self, tables: Sequence[Table[Any]]) -> dict[str, dict[Key, Any]]:
-        """Rows of these tables as they stand after the commit, as far as they were seen: ``kept`` for the next transaction."""
-        seen = (self._kept, self._loaded, self._changed)
-        return {table.name: {key: row for rows in seen for key, row in rows.get(table.name, {}).items()} for table in tables}
 
     def changes(self) -> list[Change]:
         """What the transaction writes: each row once, rows that came and went in it left out."""

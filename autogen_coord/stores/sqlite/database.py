@@ -11,18 +11,16 @@ from typing import Any, TypeVar
 
 from ...core.fold import Pending
 from ...core.store import Change, Fold, Key, Keys, Load, R, Range, Table
-from ...core.tables import CAPABILITY, COUNTER, SESSION
 from ...errors import ConfigError, StoreError
 from . import schema
 from .clock import Clock, anchored, keep_high
 from .failures import BUSY, code_of, driver_errors
 from .gate import Gate
+from .kept import Kept
 from .queries import SIZES, statements
 
 T = TypeVar("T")
 
-KEPT: tuple[Table[Any], ...] = (COUNTER, SESSION, CAPABILITY)
-"""Small tables that every batch reads: kept between batches, for a fifth of the selects of a lone call."""
 FOREIGN_WAIT = 0.05
 """Seconds SQLite itself waits at a time for a program that does not pass the gate."""
 UNHELD = (OverflowError, UnicodeEncodeError)
@@ -43,10 +41,7 @@ class Database:
         """SQLite's ``data_version``, as last seen: another number means another connection's commit."""
         self._connection: sqlite3.Connection
         self._gate: Gate | None = None
-        self._kept: dict[str, dict[Key, Any]] = {}
-        self._kept_at: int | None = None
-        """Rows of the tables that every batch reads, and the ``data_version`` at which they stood: while it is the same, nobody
-        else has written."""
+        self._kept = Kept()
         self._looked_at = 0.0
         self.identity: tuple[int, int] | None = None
         """The file's device and inode, once known: another file under its name is not this store."""
@@ -109,20 +104,20 @@ class Database:
         """`autogen_coord.core.store.Store.transact`, on this thread."""
 
         def batch() -> T:
-            pending = Pending(self, self._kept if self._kept_at == self.version else None)
-            self._kept_at = None  # until the commit is certain
+            pending = Pending(self, self._kept.at(self.version))
             for table, keys in prefetch:
                 pending.get(table, keys)
             answer = fold(pending, clock())
             if not self._connection.in_transaction:
                 # After some errors SQLite rolls back by itself; what is written now would commit row by row.
                 raise StoreError(f"{self.path}: the transaction ended inside its fold; nothing was written", path=self.path)
-            self._write(pending.changes())
-            self._kept = pending.known(KEPT)
+            written.extend(pending.changes())
+            self._write(written)
             return answer
 
+        written: list[Change] = []
         answer = self._alone(batch)
-        self._kept_at = self.version
+        self._kept.committed(written, self.version)
         return answer
 
     def read(self, loads: Sequence[Load]) -> list[list[Any]]:
@@ -147,7 +142,7 @@ class Database:
 
     def fill(self, rows: Sequence[tuple[Table[Any], Any]]) -> int:
         """Insert fresh rows in one transaction."""
-        self._kept_at = None
+        self._kept.forget()
         self._alone(lambda: self._write([Change(table, None, row) for table, row in rows]))
         return len(rows)
 
