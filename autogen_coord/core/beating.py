@@ -54,8 +54,6 @@ class Heart:
         self._ticked = clock()
         self._trusted = True
         self._pause = min(policy.beat / 4, policy.trust_margin / 2 or policy.beat / 4)
-        self.late_beats = 0
-        """How often the thread found itself past half of a lease."""
 
     def start(self, session: str, sent: float) -> None:
         """Keep this session from now on; it was opened by a command that was sent at ``sent`` on the trust clock."""
@@ -116,8 +114,6 @@ class Heart:
         session = self._session
         if session is None:
             return
-        if sent - self._renewed > self._policy.session_ttl / 2:
-            self.late_beats += 1
         try:
             alive = self._store.transact_blocking(lambda rows, now: sessions.renew(rows, session, now, self._policy))
         except CoordError as error:

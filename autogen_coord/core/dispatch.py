@@ -134,9 +134,6 @@ class Dispatcher:
     def _by_label(self) -> None:
         self._serving = [(slot.label, slot.provider) for slot in self._slots.values() if slot.open]
 
-    def serves(self, label: str) -> bool:
-        return label in self._served
-
     # what is hot
 
     def heat(self, names: Iterable[str]) -> None:
