@@ -156,7 +156,9 @@ class Coordination:
         except CoordError as failed:
             log.warning("closing: %s; what is left returns with the lease", failed.code)
         finally:
-            runner.stop_all(Stop.CLOSE if left else Stop.LOST)  # nothing may run on without a lease, also when this was cancelled
+            # nothing may run on, or begin, without a lease, also when this was cancelled midway
+            process.dispatcher.stop()
+            runner.stop_all(Stop.CLOSE if left else Stop.LOST)
             try:
                 await process.stop(goodbye=left)
                 await process.store.close()

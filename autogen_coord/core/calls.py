@@ -62,7 +62,10 @@ class Calls:
                 waits.fail(wait, ClosedError("the coordination was closed before the task was stored"))
             elif (error := future.exception()) is not None:
                 waits.fail(wait, error)
-            elif not (answer := future.result()).created:
+            elif (answer := future.result()).created:
+                wait.stored = True
+            else:
+                wait.stored = True
                 waits.move(wait, answer.id)
                 if answer.outcome is not None:
                     waits.resolve([answer.outcome])
@@ -119,6 +122,7 @@ class Calls:
                 return await self._decoded(rows[0], decode)
             if known[0] is None:
                 raise inspect.not_found(process.store, id)
+            wait.stored = True
             async with asyncio.timeout(timeout):
                 outcome = await self._outcome(wait)
         except TimeoutError:

@@ -269,6 +269,7 @@ class Dispatcher:
         self._line.wake()
 
     def _refused(self, error: BaseException) -> None:
+        self._in_vain.clear()  # what was asked for by name was not answered at all
         if isinstance(error, ClosedError):
             return
         if isinstance(error, LeaseLostError):

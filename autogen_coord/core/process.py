@@ -70,7 +70,7 @@ class Process:
             store,
             wanted=lambda: bool(self.waits) or self.feed.followers > 0 or self.hooks.busy() or self.dispatcher.idle_slots,
             watched=lambda task: task in self.waits or self.hooks.runs(task),
-            all_watched=lambda: [*self.waits.tasks(), *self.hooks.running()],
+            all_watched=lambda: [*self.waits.stored(), *self.hooks.running()],
             vanished=self._vanished,
             outcomes=self._ended,
             cancelling=lambda task: self.hooks.cancel(task),
@@ -148,10 +148,12 @@ class Process:
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside, for as long as the process lives."""
-        if self._group is None:
-            work.close()
-        else:
+        try:
+            if self._group is None:
+                raise RuntimeError("closed")
             self._group.create_task(work)
+        except RuntimeError:  # closed, or a loop failed and the group is shutting down: who waits is told by that
+            work.close()
 
     async def reborn(self) -> None:
         """Wait until a lost session has its successor."""

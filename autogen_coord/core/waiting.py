@@ -11,7 +11,7 @@ from .tables import OutcomeRow
 class Wait:
     """One caller's wait for one task's outcome."""
 
-    __slots__ = ("begun", "future", "label", "owned", "since", "task")
+    __slots__ = ("begun", "future", "label", "owned", "since", "stored", "task")
 
     def __init__(self, task: str, label: str, begun: float, owned: bool, future: asyncio.Future[OutcomeRow]) -> None:
         self.task = task
@@ -20,6 +20,8 @@ class Wait:
         self.since = begun
         """When a live provider was last known, or the wait's begin."""
         self.owned = owned
+        self.stored = False
+        """Whether the task is known to be in the store: before that, not to find it there means nothing."""
         self.future = future
 
 
@@ -38,8 +40,9 @@ class Waits:
     def all(self) -> list[Wait]:
         return [wait for waits in self._by_task.values() for wait in waits]
 
-    def tasks(self) -> list[str]:
-        return list(self._by_task)
+    def stored(self) -> list[str]:
+        """The tasks that are waited for and known to be stored."""
+        return [task for task, waits in self._by_task.items() if any(wait.stored for wait in waits)]
 
     def add(self, task: str, label: str = "", owned: bool = False) -> Wait:
         loop = asyncio.get_running_loop()

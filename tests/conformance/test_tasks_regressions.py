@@ -520,3 +520,15 @@ async def test_a_key_that_names_ones_caller_beside_other_children_is_a_deadlock_
     assert cycle[0] == cycle[-1]
     assert handle.id in cycle
     assert len(set(cycle)) == 2
+
+
+async def test_a_call_that_is_not_stored_yet_is_not_taken_for_a_pruned_one(world: World) -> None:
+    coord = await world.open()
+    process = process_of(coord)
+    wait = process.waits.add("on-its-way", "echo")
+    assert process.waits.stored() == []
+    wait.stored = True
+    assert process.waits.stored() == ["on-its-way"]
+    process.waits.drop(wait)
+    await coord.provide(echo)
+    assert await coord.call(echo, "x") == "x"

@@ -399,3 +399,10 @@ async def test_a_task_cancelled_before_its_claim_is_not_started(desk: Desk) -> N
     await desk.end("a")
     await desk.quiet()
     assert desk.started == ["a"]
+
+
+async def test_children_whose_claim_by_name_was_not_answered_are_asked_for_again(desk: Desk) -> None:
+    """That they were asked for in vain is only known from an answer; without one, no timer would ask again."""
+    desk.dispatcher._in_vain.add("child")
+    desk.dispatcher._refused(StoreUnavailableError("busy"))
+    assert not desk.dispatcher._in_vain
