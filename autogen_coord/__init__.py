@@ -1,52 +1,68 @@
 """autogen-coord: durable coordination for AutoGen agents. The public names."""
 
-from .agents.capability import Capability, TaskContext, capability
-from .coordination import BroadcastOutcome, Coordination, TaskHandle
-from .core.events import Event
-from .core.inspect import AttemptInfo, TaskInfo
-from .core.requests import Options, Priority
-from .core.retry import RetryPolicy
-from .core.running import Terminated, run
-from .core.tables import TaskState
-from .errors import (
-    CallTimeoutError,
-    ClosedError,
-    ConfigError,
-    ConflictError,
-    CoordError,
-    DeadlockError,
-    DuplicateTaskError,
-    EventsPrunedError,
-    InvalidInputError,
-    InvalidOutputError,
-    LeaseLostError,
-    LockHeldError,
-    NonDeterminismError,
-    NoProviderError,
-    NotFoundError,
-    PayloadTooLargeError,
-    PermissionDeniedError,
-    RejectedError,
-    RemoteError,
-    SchemaVersionError,
-    StaleClaimError,
-    StoreError,
-    StoreUnavailableError,
-    TaskCancelledError,
-    TaskCrashedError,
-    TaskError,
-    TaskExpiredError,
-    VersionConflictError,
-)
-from .settings import Settings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agents.agent import CapabilityAgent
+    from .agents.capability import Capability, capability
+    from .agents.context import TaskContext
+    from .agents.handles import BroadcastOutcome, TaskHandle
+    from .agents.message import Message
+    from .agents.messaging import RequestOptions, SendOptions
+    from .agents.on_message import on_message
+    from .coordination import Coordination
+    from .core.addresses import EVERYONE, Recipient
+    from .core.discovery import CapabilityInfo, ProviderInfo, ProviderStatus, Registry
+    from .core.events import Event
+    from .core.inspect import AttemptInfo, TaskInfo
+    from .core.messages import MessageKind, Posted
+    from .core.requests import Options, Priority
+    from .core.retry import RetryPolicy
+    from .core.running import Terminated, run
+    from .core.tables import TaskState
+    from .errors import (
+        CallTimeoutError,
+        ClosedError,
+        ConfigError,
+        ConflictError,
+        CoordError,
+        DeadlockError,
+        DuplicateTaskError,
+        EventsPrunedError,
+        InvalidInputError,
+        InvalidOutputError,
+        LeaseLostError,
+        LockHeldError,
+        NonDeterminismError,
+        NoProviderError,
+        NotFoundError,
+        PayloadTooLargeError,
+        PermissionDeniedError,
+        RejectedError,
+        RemoteError,
+        SchemaVersionError,
+        StaleClaimError,
+        StoreError,
+        StoreUnavailableError,
+        TaskCancelledError,
+        TaskCrashedError,
+        TaskError,
+        TaskExpiredError,
+        VersionConflictError,
+    )
+    from .settings import Settings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EVERYONE",
     "AttemptInfo",
     "BroadcastOutcome",
     "CallTimeoutError",
     "Capability",
+    "CapabilityAgent",
+    "CapabilityInfo",
     "ClosedError",
     "ConfigError",
     "ConflictError",
@@ -60,17 +76,26 @@ __all__ = [
     "InvalidOutputError",
     "LeaseLostError",
     "LockHeldError",
+    "Message",
+    "MessageKind",
     "NoProviderError",
     "NonDeterminismError",
     "NotFoundError",
     "Options",
     "PayloadTooLargeError",
     "PermissionDeniedError",
+    "Posted",
     "Priority",
+    "ProviderInfo",
+    "ProviderStatus",
+    "Recipient",
+    "Registry",
     "RejectedError",
     "RemoteError",
+    "RequestOptions",
     "RetryPolicy",
     "SchemaVersionError",
+    "SendOptions",
     "Settings",
     "StaleClaimError",
     "StoreError",
@@ -86,5 +111,99 @@ __all__ = [
     "Terminated",
     "VersionConflictError",
     "capability",
+    "on_message",
     "run",
 ]
+
+# Loaded when first used: AutoGen takes a quarter of a second, which a command line that does without it need not wait for.
+_HOMES = {
+    "agents.agent": ("CapabilityAgent",),
+    "agents.capability": (
+        "Capability",
+        "capability",
+    ),
+    "agents.context": ("TaskContext",),
+    "agents.handles": (
+        "BroadcastOutcome",
+        "TaskHandle",
+    ),
+    "agents.message": ("Message",),
+    "agents.messaging": (
+        "RequestOptions",
+        "SendOptions",
+    ),
+    "agents.on_message": ("on_message",),
+    "coordination": ("Coordination",),
+    "core.addresses": (
+        "EVERYONE",
+        "Recipient",
+    ),
+    "core.discovery": (
+        "CapabilityInfo",
+        "ProviderInfo",
+        "ProviderStatus",
+        "Registry",
+    ),
+    "core.events": ("Event",),
+    "core.inspect": (
+        "AttemptInfo",
+        "TaskInfo",
+    ),
+    "core.messages": (
+        "MessageKind",
+        "Posted",
+    ),
+    "core.requests": (
+        "Options",
+        "Priority",
+    ),
+    "core.retry": ("RetryPolicy",),
+    "core.running": (
+        "Terminated",
+        "run",
+    ),
+    "core.tables": ("TaskState",),
+    "errors": (
+        "CallTimeoutError",
+        "ClosedError",
+        "ConfigError",
+        "ConflictError",
+        "CoordError",
+        "DeadlockError",
+        "DuplicateTaskError",
+        "EventsPrunedError",
+        "InvalidInputError",
+        "InvalidOutputError",
+        "LeaseLostError",
+        "LockHeldError",
+        "NoProviderError",
+        "NonDeterminismError",
+        "NotFoundError",
+        "PayloadTooLargeError",
+        "PermissionDeniedError",
+        "RejectedError",
+        "RemoteError",
+        "SchemaVersionError",
+        "StaleClaimError",
+        "StoreError",
+        "StoreUnavailableError",
+        "TaskCancelledError",
+        "TaskCrashedError",
+        "TaskError",
+        "TaskExpiredError",
+        "VersionConflictError",
+    ),
+    "settings": ("Settings",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from .agents.asking import Asking
-from .agents.capability import Capability
-from .agents.providing import Providing
-from .agents.runner import Runner, Stop
+from autogen_core import AgentId, AgentRuntime, AgentType, TopicId
+
+from .agents.capability import AgentT, Capability
+from .agents.chat import Factory
+from .agents.handles import BroadcastOutcome, TaskHandle
+from .agents.message import Message
+from .agents.messaging import RequestOptions, SendOptions
+from .agents.parts import Parts
+from .agents.provide import ProvideOptions, provide
+from .agents.recipients import To
+from .agents.runner import Stop
+from .agents.runtimes import GivenRuntime, OwnRuntime
 from .core import bodies, inspect, registry, tasks
-from .core.calls import HANDLER, Calls
+from .core.calls import HANDLER
+from .core.discovery import Registry
 from .core.events import Event
 from .core.ids import new_id
+from .core.messages import Posted
 from .core.process import Process
-from .core.requests import Options, checked_name, checked_seconds
+from .core.requests import Options, checked_name
 from .core.store import Range
 from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
@@ -33,103 +43,59 @@ Out = TypeVar("Out")
 BROADCAST_MOST = 10_000
 
 
-class TaskHandle(Generic[Out]):
-    """A submitted task: durable from the moment that you hold this."""
-
-    def __init__(self, coord: Coordination, id: str, decode: Callable[[str], Out]) -> None:
-        self.id = id
-        self._coord = coord
-        self._decode = decode
-
-    def __repr__(self) -> str:
-        return f"TaskHandle({self.id})"
-
-    async def result(self, timeout: float | None = None) -> Out:
-        """Wait for the task and return its value. ``timeout`` (seconds) ends only the wait.
-
-        Raises: TaskError's children; NoProviderError; CallTimeoutError; ClosedError; NotFoundError (never submitted, or pruned).
-        """
-        checked_seconds(timeout, "timeout")
-        return await self._coord._open.calls.result(self.id, self._decode, timeout)
-
-    async def cancel(self) -> bool:
-        """See `Coordination.cancel`."""
-        return await self._coord.cancel(self.id)
-
-    async def info(self) -> inspect.TaskInfo:
-        """See `Coordination.task`."""
-        return await self._coord.task(self.id)
-
-
-class BroadcastOutcome(Generic[Out]):
-    """What one provider made of a broadcast: ``value``, or ``error``."""
-
-    def __init__(self, provider: str, value: Out | None, error: CoordError | None) -> None:
-        self.provider = provider
-        self.value = value
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"BroadcastOutcome({self.provider!r}, {self.error if self.error is not None else self.value!r})"
-
-
-class _Parts:
-    """What an open coordination is made of."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.calls = Calls(process)
-        self.asking = Asking(process, self.calls)
-        self.runner = Runner(process, self.asking)
-        self.providing = Providing(process, self.runner)
-        hooks, runner = process.hooks, self.runner
-        hooks.runs = runner.__contains__
-        hooks.running = runner.tasks
-        hooks.busy = lambda: len(runner) > 0
-        hooks.cancel = runner.cancel
-        hooks.superseded = runner.superseded
-        hooks.lost = lambda: runner.stop_all(Stop.LOST)
-        hooks.distrusted = lambda: runner.stop_all(Stop.DISTRUST)
-        hooks.announce = self.providing.announce_all
-
-
 class Coordination:
     """Durable coordination on a store. Open it with ``async with Coordination.open(...)``; who opens it closes it.
 
     All that it says yes to is on disk. Any number of processes may open the same store.
     """
 
-    def __init__(self, url: str, namespace: str, settings: Settings) -> None:
+    def __init__(self, url: str, namespace: str, settings: Settings, runtime: AgentRuntime | None = None) -> None:
         self._url = url
+        self._runtime = OwnRuntime() if runtime is None else GivenRuntime(runtime)
         self._namespace = namespace
         self.settings = settings
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._closing = False
 
     @classmethod
     def open(
-        cls, store: str | Path | None = None, *, namespace: str | None = None, settings: Settings | None = None
+        cls,
+        store: str | Path | None = None,
+        *,
+        runtime: AgentRuntime | None = None,
+        namespace: str | None = None,
+        settings: Settings | None = None,
     ) -> Coordination:
         """A coordination on ``store`` (a path, ``sqlite:///path``), made at the first use; enter it with ``async with``.
+
+        ``runtime``: whose agents it provides, started or not; who made it stops it. Without one it has its own, see `runtime`.
 
         Raises: InvalidInputError for a namespace that is no name; on entering ConfigError, SchemaVersionError, StoreError.
         """
         settings = settings or Settings.load()
         space = settings.namespace if namespace is None else namespace
         checked_name(space, "namespace")
-        return cls(str(store) if store is not None else settings.store, space, settings)
+        if runtime is not None and not isinstance(runtime, AgentRuntime):
+            raise InvalidInputError(f"runtime={runtime!r:.100}: an AutoGen runtime, such as SingleThreadedAgentRuntime()")
+        return cls(str(store) if store is not None else settings.store, space, settings, runtime)
 
     async def __aenter__(self) -> Self:
         if self._parts is not None:
             raise ConfigError("this coordination is open already: make another with Coordination.open(...)")
         store = await open_store(self._url, self._namespace, self.settings)
-        parts = _Parts(Process(store, self.settings))
+        parts = Parts(Process(store, self.settings))
         try:
             await parts.process.start(parts.calls.mind)
         except BaseException:
             await store.close()
             raise
         self._parts = parts
+        try:
+            self._runtime.start()
+            await parts.providing.adopt(self._runtime.runtime)
+        except BaseException:
+            await self.close(drain=0.0)
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -142,9 +108,11 @@ class Coordination:
             return
         self._closing = True
         process, runner = parts.process, parts.runner
+        parts.providing.abandon()
         left = False
         try:
             process.dispatcher.drain()
+            parts.messaging.drain()
             await process.dispatcher.settled()
             if not await runner.idle(self.settings.drain if drain is None else drain):
                 runner.stop_all(Stop.CLOSE)
@@ -165,42 +133,100 @@ class Coordination:
             finally:
                 self._parts = None
                 self._closing = False
+                await self._runtime.stop()
 
     @property
-    def _open(self) -> _Parts:
+    def _open(self) -> Parts:
         if self._parts is None or (self._closing and not self._in_handler(self._parts)):
             raise ClosedError("the coordination is not open: use it inside `async with Coordination.open(...)`")
         self._parts.process.check()
         return self._parts
 
     @staticmethod
-    def _in_handler(parts: _Parts) -> bool:
+    def _in_handler(parts: Parts) -> bool:
         """Handlers may finish their work while the coordination closes."""
         handling = HANDLER.get()
         return handling is not None and handling.process is parts.process and handling.task in parts.runner
+
+    @property
+    def runtime(self) -> AgentRuntime:
+        """The runtime whose agents are provided: the one that was given to `open`, else its own, which runs while this is open."""
+        return self._runtime.runtime
 
     @property
     def session(self) -> str:
         """The id of this process's session; another after it was declared dead and came back."""
         return self._open.process.session
 
+    @property
+    def registry(self) -> Registry:
+        """Who provides what, as the store says now: `discover`, `describe`, `capabilities`, `providers`."""
+        return Registry(self._open.process.store, self.settings)
+
     # providing
 
+    @overload
     async def provide(
-        self, capability: Capability[Any, Any], *, max_concurrency: int | None = None, labels: Sequence[str] = ()
-    ) -> str:
-        """Provide a capability in this process from now on; returns the provider's id.
+        self, what: Capability[Any, Any], /, *, max_concurrency: int | None = None, labels: Sequence[str] = ()
+    ) -> str: ...
+    @overload
+    async def provide(
+        self,
+        what: type[AgentT],
+        /,
+        *,
+        type: str | None = None,
+        factory: Callable[[], AgentT | Awaitable[AgentT]] | None = None,
+        **terms: Unpack[ProvideOptions],
+    ) -> list[str]: ...
+    @overload
+    async def provide(
+        self,
+        what: AgentId | AgentType,
+        name: str,
+        /,
+        *,
+        input: Any,
+        output: Any,
+        version: str = "1",
+        description: str = "",
+        **terms: Unpack[ProvideOptions],
+    ) -> str: ...
+    @overload
+    async def provide(
+        self,
+        what: Factory,
+        name: str,
+        /,
+        *,
+        input: Any = str,
+        output: Any = str,
+        version: str = "1",
+        description: str = "",
+        max_concurrency: int | None = None,
+        labels: Sequence[str] = (),
+    ) -> str: ...
+    async def provide(self, what: Any, name: str | None = None, /, **options: Any) -> Any:
+        """Provide a capability in this process from now on; returns the provider's id. ``what`` is one of
 
-        Raises: InvalidInputError (not a capability, unusable annotations), ConfigError (provided already, here, or elsewhere with
-        other schemas).
+        - a `@capability` function;
+        - a `CapabilityAgent` class: registered on the runtime as ``type`` (the class's name), made by ``factory`` (the class);
+          returns a list;
+        - an ``AgentId`` of the runtime (or an ``AgentType``: its key is the task's ``sticky`` key, else ``default``) and a name:
+          any AutoGen agent with a handler for messages of type ``input`` that answers with an ``output``;
+        - a factory of AgentChat agents or teams and a name: a fresh one a call, given the input as its task, answering with its
+          last message's text (or, with ``output=``, its structured content).
+
+        ``max_concurrency`` bounds how many run at once; ``labels`` describe the provider; ``via_runtime`` sends agents a message,
+        where they are otherwise called directly (intervention handlers see it; a plain agent's handler is only asked to stop).
+
+        Raises: InvalidInputError (cannot be provided, unusable annotations), ConfigError (an agent type that the runtime does not
+        know; provided already, here, or elsewhere with other schemas).
         """
-        return await self._open.providing.provide(capability, max_concurrency, labels)
+        return await provide(self._open.providing, what, name, options)
 
     async def withdraw(self, capability: Capability[Any, Any] | str) -> None:
-        """Provide it no more; what runs of it goes on.
-
-        Raises: NotFoundError.
-        """
+        """Provide it, or the one provider of this id, no more; what runs of it goes on. Raises: NotFoundError."""
         await self._open.providing.withdraw(capability)
 
     # asking
@@ -309,6 +335,64 @@ class Coordination:
             for _, id in sent.tasks:
                 parts.calls.cancel_soon(id)
             raise
+
+    # messages
+
+    async def send(self, recipient: To, body: Any, **options: Unpack[SendOptions]) -> list[Posted]:
+        """Send a message; when this returns it survives, once for each recipient there is now: their addresses and message ids.
+
+        ``recipient``: an agent (``"type/key"``, ``"type"`` for its key ``default``, an ``AgentId``), every agent that provides a
+        capability (the capability, ``Recipient.capability("name")``), a topic's subscribers (a ``TopicId``,
+        ``Recipient.topic("type", "source")``), or `EVERYONE`; the sender gets none of its own to a topic or everyone. A group with
+        nobody there leaves a dead letter that says so, and the answer is empty. ``body``: any value with a JSON form.
+
+        Raises: NotFoundError for an agent that was never seen here, NoProviderError for a capability that was never announced (both
+        with near names), InvalidInputError, PayloadTooLargeError (nothing was stored); StoreError.
+        """
+        return await self._open.messaging.send(recipient, body, options)
+
+    async def receive(self, recipient: str | AgentId, timeout: float | None = None) -> Message | None:
+        """The next message for an agent, waited for ``timeout`` seconds (None: for ever, 0: what is there now); None if none came.
+
+        It is yours until you acknowledge or reject it, see `Message`. The first time opens the agent's inbox here, until the close.
+        Several receivers of one agent, in any processes, share its messages.
+
+        Raises: InvalidInputError for what cannot be an address, ClosedError; StoreError where ``timeout`` is 0.
+        """
+        return await self._open.messaging.receive(recipient, timeout)
+
+    @overload
+    async def request(
+        self, recipient: To, body: Any, *, returns: type[Out], timeout: float | None = None, **options: Unpack[RequestOptions]
+    ) -> Out: ...
+    @overload
+    async def request(
+        self, recipient: To, body: Any, *, timeout: float | None = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    async def request(
+        self, recipient: To, body: Any, *, returns: Any = None, timeout: float | None = None, **options: Unpack[RequestOptions]
+    ) -> Any:
+        """Send a message to an agent, and wait for the body of its reply, as a ``returns``.
+
+        ``timeout``: seconds (300 unless said otherwise); it is the message's ttl too. Cancelling the caller cancels the message.
+
+        Raises: what `send` raises; CallTimeoutError; RemoteError when the reply is of kind ERROR, or the agent's handler failed for
+        good; TaskCancelledError, TaskCrashedError; InvalidInputError for a reply that is no ``returns``; ClosedError.
+        """
+        return await self._open.messaging.request(recipient, body, returns, timeout, options)
+
+    async def subscribe(self, topic: str | TopicId, recipient: str | AgentId | AgentType) -> None:
+        """Messages to a topic (``"type"``: whatever its source; ``"type/source"``; a ``TopicId``) go to this agent too, for as long
+        as this process is there; to an ``AgentType``, at the key that is the topic's source. Raises: InvalidInputError, StoreError.
+        """
+        await self._open.messaging.subscribe(topic, recipient)
+
+    async def unsubscribe(self, topic: str | TopicId, recipient: str | AgentId | AgentType) -> None:
+        """End a subscription of this process. Raises: NotFoundError, InvalidInputError, StoreError."""
+        await self._open.messaging.unsubscribe(topic, recipient)
+
+    async def _result(self, id: str, decode: Callable[[str], Out], timeout: float | None) -> Out:
+        return await self._open.calls.result(id, decode, timeout)
 
     # seeing and steering
 

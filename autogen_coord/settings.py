@@ -43,6 +43,7 @@ class Settings(BaseModel):
     backoff_cap: float = Field(60.0, ge=0, le=MAX_SECONDS)
     timeout: float = Field(300.0, gt=0, le=MAX_SECONDS, description="of one attempt")
     cancel_grace: float = Field(5.0, ge=0, le=DAY, description="what a handler gets to stop")
+    message_ttl: float = Field(7 * DAY, gt=0, le=MAX_SECONDS, description="how long a message waits for its receiver")
     no_provider_wait: float = Field(30.0, ge=0, le=DAY, description="how long a call waits for a live provider")
     crash_limit: int = Field(3, ge=1, le=1_000, description="crashes while alone before a task is given up")
     priority_weight: float = Field(30.0, ge=0, le=DAY, description="seconds of waiting that one point of priority is worth")

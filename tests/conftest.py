@@ -295,7 +295,7 @@ class Ground:
 
     def claim(self, session: str = "s1", provider: str = "p1", slots: int = 1, *pools: str) -> list[Claimed]:
         own = pools or ("work", f"work@{provider}")
-        return self.do(claims.claim, Claim(session, [Want(own, provider, slots)])).claimed
+        return self.do(claims.claim, Claim(session, [Want.of(own, provider, slots)])).claimed
 
     def claim_ids(self, session: str = "s1", provider: str = "p1", slots: int = 1, *pools: str) -> list[str]:
         return [one.row.id for one in self.claim(session, provider, slots, *pools)]

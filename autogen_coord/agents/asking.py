@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core import bodies, claims, inspect, registry
 from ..core.calls import Calls
@@ -15,9 +15,18 @@ from ..core.store import Keys, Range
 from ..core.tables import CAPABILITY, CapabilityRow
 from ..core.tasks import Submit
 from ..errors import InvalidInputError
-from .capability import Capability, TaskContext
+from .capability import Capability
+from .context import TaskContext
 
 Decode = Callable[[str], Any]
+TRUSTED = 1.0
+"""Seconds for which a capability's schema is taken as known (its handler's side checks again)."""
+
+
+class _Checker(NamedTuple):
+    schema: str
+    check: Callable[[str, str], None]
+    until: float
 
 
 class Asking:
@@ -26,7 +35,7 @@ class Asking:
     def __init__(self, process: Process, calls: Calls) -> None:
         self._process = process
         self._calls = calls
-        self._checkers: dict[str, tuple[str, Callable[[str, str], None]]] = {}
+        self._checkers: dict[str, _Checker] = {}
 
     async def request(self, capability: Any, input: Any, returns: Any, options: Options) -> tuple[Submit, Decode]:
         """A task to be, its input checked, and the decoder of its output.
@@ -41,6 +50,7 @@ class Asking:
         if not isinstance(capability, str):
             raise InvalidInputError(f"{capability!r:.100}: pass a @capability function or a capability's name")
         checked_name(capability, "capability")
+        registry.refuse_reserved(capability)
         capability = registry.label_of(*registry.split_label(capability))  # "name:1" is "name"
         text = jsonable(input)
         await self._check_by_name(capability, text)
@@ -48,16 +58,27 @@ class Asking:
         return build(capability, text, process.policy, options, sender=process.session), decode
 
     async def _check_by_name(self, label: str, text: str) -> None:
+        now, where = asyncio.get_running_loop().time(), f"the input of {label}"
+        known = self._checkers.get(label)
+        if known is not None and known.until >= now:
+            try:
+                return known.check(text, where)
+            except InvalidInputError:
+                pass  # its form may be another by now: only what the store says refuses
+        known = self._checkers[label] = await self._look_up(label, known, now + TRUSTED)
+        known.check(text, where)
+        return None
+
+    async def _look_up(self, label: str, known: _Checker | None, until: float) -> _Checker:
         store = self._process.store
         (rows,) = await store.read(Keys(CAPABILITY, (registry.split_label(label),)))
         row: CapabilityRow | None = rows[0]
         if row is None:
-            (known,) = await store.read(Range(CAPABILITY, "key"))
-            raise registry.unknown(label, [registry.label_of(each.name, each.version) for each in known])
-        compiled = self._checkers.get(label)
-        if compiled is None or compiled[0] != row.input_schema:
-            compiled = self._checkers[label] = (row.input_schema, checker(row.input_schema))
-        compiled[1](text, f"the input of {label}")
+            (all_rows,) = await store.read(Range(CAPABILITY, "key"))
+            raise registry.unknown(label, [registry.label_of(each.name, each.version) for each in all_rows])
+        if known is not None and known.schema == row.input_schema:
+            return known._replace(until=until)
+        return _Checker(row.input_schema, checker(row.input_schema), until)
 
     async def call_child(self, context: TaskContext, capability: Any, input: Any, returns: Any, options: Options) -> Any:
         """See `TaskContext.call`. Handlers may finish their work while the coordination closes."""

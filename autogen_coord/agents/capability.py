@@ -1,105 +1,26 @@
-"""`@capability`: a function as a durable ability, and `TaskContext`: what its handler may know and do."""
+"""`@capability`: a function, or a method of an agent, as a durable ability."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import logging
 import typing
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
+from collections.abc import Awaitable, Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
-from ..core import bodies, registry
-from ..core.requests import Options
+from ..core import registry
 from ..core.schemas import Schema
 from ..errors import InvalidInputError
+from .context import TaskContext
+
+if TYPE_CHECKING:
+    from .agent import CapabilityAgent
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
-
-
-class ContextPort(Protocol):
-    """What a context needs of its coordination."""
-
-    async def call_child(self, context: TaskContext, capability: Any, input: Any, returns: Any, options: Options) -> Any: ...
-    async def report_progress(self, context: TaskContext, data: str) -> None: ...
-
-
-class TaskContext:
-    """What a handler may know of its task, and do in its name.
-
-    ``deadline``: epoch seconds of the store's clock, or None. ``cancelled``: an event, set when the attempt should stop (it is
-    cancelled as well). ``idempotency_key``: the same in every attempt; pass it to outside services. ``log``: a logger that carries
-    the ids.
-    """
-
-    def __init__(self, port: ContextPort, session: str, task_id: str, attempt: int, deadline: float | None, label: str) -> None:
-        self._port = port
-        self._ordinals: dict[tuple[str, str], int] = {}
-        self._cancelled: asyncio.Event | None = None
-        self.session = session
-        self.task_id = task_id
-        self.attempt = attempt
-        self.deadline = deadline
-        self.capability = label
-
-    @property
-    def cancelled(self) -> asyncio.Event:
-        if self._cancelled is None:
-            self._cancelled = asyncio.Event()
-        return self._cancelled
-
-    @property
-    def idempotency_key(self) -> str:
-        return self.task_id
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        return _TaskLog(logging.getLogger("autogen_coord.task"), {"task_id": self.task_id, "attempt": self.attempt})
-
-    @overload
-    async def call(self, capability: Capability[In, Out], input: In, **options: Unpack[Options]) -> Out: ...
-    @overload
-    async def call(self, capability: str, input: Any, *, returns: type[Out], **options: Unpack[Options]) -> Out: ...
-    @overload
-    async def call(self, capability: str, input: Any, **options: Unpack[Options]) -> Any: ...
-    async def call(self, capability: Any, input: Any, *, returns: Any = None, **options: Unpack[Options]) -> Any:
-        """Run a child task and wait for its value; this handler's slot is free meanwhile.
-
-        A repeated attempt finds its children again, by capability, input and ordinal: one that succeeded answers at once, one that
-        still runs is waited for, one that failed is made anew. Children end with their parent, and by its deadline.
-
-        Raises: what `Coordination.call` raises; StaleClaimError when this attempt no longer holds its claim.
-        """
-        return await self._port.call_child(self, capability, input, returns, options)
-
-    async def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Tell how far the task is: ``fraction`` from 0 to 1. Raises: StaleClaimError, InvalidInputError."""
-        if fraction is not None and not 0 <= fraction <= 1:
-            raise InvalidInputError(f"progress {fraction}: from 0 to 1")
-        await self._port.report_progress(self, bodies.encode({"fraction": fraction, "note": note[:1000]}))
-
-    def ordinal(self, label: str, digest: str) -> int:
-        """How many children of this capability and input this attempt asked for before."""
-        number = self._ordinals.get((label, digest), 0)
-        self._ordinals[label, digest] = number + 1
-        return number
-
-    def stop(self) -> None:
-        """Tell the handler that its attempt should end."""
-        if self._cancelled is not None:
-            self._cancelled.set()
-        else:
-            self._cancelled = asyncio.Event()
-            self._cancelled.set()
-
-
-class _TaskLog(logging.LoggerAdapter[logging.Logger]):
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
+AgentT = TypeVar("AgentT", bound="CapabilityAgent")
 
 
 def check_limit(limit: object, where: str) -> int | None:
@@ -112,7 +33,10 @@ def check_limit(limit: object, where: str) -> int | None:
 
 
 class Capability(Generic[In_contra, Out_co]):
-    """A function with a name, a version and schemas: what `@capability` makes of it. It can still be called directly."""
+    """A function with a name, a version and schemas: what `@capability` makes of it. It can still be called directly.
+
+    In the body of a `CapabilityAgent` it is a method: read from an instance it is bound, read from the class it is the capability.
+    """
 
     def __init__(
         self, function: Callable[..., Awaitable[Out_co]], name: str | None, version: str, description: str | None, limit: int | None
@@ -127,11 +51,26 @@ class Capability(Generic[In_contra, Out_co]):
         self.label = registry.label_of(self.name, version)
         self.description = description if description is not None else inspect.getdoc(function) or ""
         self.max_concurrency = check_limit(limit, where)
+        self.method: str | None = None
+        """The attribute of an agent class that it is; None for a function."""
         self._where = where
-        self._resolved: _Form | None = None
+        self._resolved: Form | None = None
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self.function.__qualname__ == f"{owner.__qualname__}.{self.function.__name__}":  # not a function that was put there
+            self.method = name
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Callable[..., Awaitable[Out_co]]: ...
+    def __get__(self, instance: object | None, owner: type, /) -> Self | Callable[..., Awaitable[Out_co]]:
+        if instance is None or self.method is None:
+            return self
+        return MethodType(self.function, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Out_co]:
         return self.function(*args, **kwargs)
@@ -140,54 +79,68 @@ class Capability(Generic[In_contra, Out_co]):
         return f"Capability({self.label})"
 
     @property
-    def form(self) -> _Form:
+    def form(self) -> Form:
         """Its schemas, read from the annotations when first wanted (they may name types that were defined later).
 
         Raises: InvalidInputError that names the parameter.
         """
         if self._resolved is None:
-            self._resolved = _Form(self.function, self.label, self._where)
+            self._resolved = Form(self.function, self.label, self._where, self.method is not None)
         return self._resolved
 
     def handle(self, input: In_contra, context: TaskContext) -> Awaitable[Out_co]:
         """Call the function as its signature wants it."""
-        form = self.form
-        if form.context_name is None:
-            return self.function(input)
-        if form.context_first:
-            return self.function(context, input)
-        return self.function(input, **{form.context_name: context})
+        return self.form.call(self.function, input, context)
+
+    def handle_on(self, agent: CapabilityAgent, input: In_contra, context: TaskContext) -> Awaitable[Out_co]:
+        """Call the method of an agent: its own, where a subclass overrides it."""
+        assert self.method is not None, "a capability of an agent is one of its methods"
+        return self.form.call(getattr(agent, self.method), input, context)
 
 
-class _Form:
-    """The shape of a capability's function."""
+class Form:
+    """The shape of a capability's function: its schemas, and where its context goes."""
 
-    def __init__(self, function: Callable[..., Any], label: str, where: str) -> None:
+    def __init__(self, function: Callable[..., Any], label: str, where: str, is_method: bool) -> None:
         try:
             hints = typing.get_type_hints(function, include_extras=True)
         except NameError as error:
             raise InvalidInputError(f"{where}: {error}; annotations must name types of its module") from error
-        parameters = list(inspect.signature(function).parameters.values())
+        except Exception as error:  # what is written as text may be anything
+            raise InvalidInputError(f"{where}: an annotation is no type ({error}); name a type of its module") from error
+        parameters = list(inspect.signature(function).parameters.values())[1 if is_method else 0 :]
         contexts = [one for one in parameters if hints.get(one.name) is TaskContext]
-        inputs = [one for one in parameters if hints.get(one.name) is not TaskContext]
-        if (
-            len(inputs) != 1
-            or len(contexts) > 1
-            or inputs[0].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        ):
-            names = ", ".join(one.name for one in inputs) or "none"
-            raise InvalidInputError(
-                f"{where}: one input parameter and an optional TaskContext are wanted; its inputs are: {names}. "
-                "Put several values into one pydantic model"
-            )
-        (parameter,) = inputs
+        parameter = _one_input([one for one in parameters if one not in contexts], len(contexts), where)
         for name, what in ((parameter.name, f"parameter {parameter.name!r}"), ("return", "the return value")):
             if name not in hints:
                 raise InvalidInputError(f"{where}: {what} has no annotation, so it has no schema")
-        self.context_name = contexts[0].name if contexts else None
-        self.context_first = bool(contexts) and parameters[0] is contexts[0]
+        self._context = contexts[0].name if contexts else None
+        self._context_first = bool(contexts) and parameters[0] is contexts[0]
+        self._input_name = parameter.name if parameter.kind is inspect.Parameter.KEYWORD_ONLY else None
         self.input: Schema[Any] = Schema(hints[parameter.name], f"the input of {label}")
         self.output: Schema[Any] = Schema(hints["return"], f"the output of {label}")
+
+    def call(self, function: Callable[..., Awaitable[Out]], input: Any, context: TaskContext) -> Awaitable[Out]:
+        if self._input_name is not None:
+            named = {self._input_name: input}
+            return function(**named) if self._context is None else function(**named, **{self._context: context})
+        if self._context is None:
+            return function(input)
+        if self._context_first:
+            return function(context, input)
+        return function(input, **{self._context: context})
+
+
+def _one_input(inputs: list[inspect.Parameter], contexts: int, where: str) -> inspect.Parameter:
+    """Raises: InvalidInputError unless there is exactly one input, and one context at most."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if len(inputs) != 1 or contexts > 1 or inputs[0].kind in several:
+        names = ", ".join(one.name for one in inputs) or "none"
+        raise InvalidInputError(
+            f"{where}: one input parameter and an optional TaskContext are wanted; its inputs are: {names}. "
+            "Put several values into one pydantic model"
+        )
+    return inputs[0]
 
 
 class _Decorator(Protocol):
@@ -197,6 +150,12 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[[In, TaskContext], Awaitable[Out]], /) -> Capability[In, Out]: ...
     @overload
     def __call__(self, function: Callable[[TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[AgentT, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[AgentT, In, TaskContext], Awaitable[Out]], /) -> Capability[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[AgentT, TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
 
 
 @overload
@@ -206,13 +165,20 @@ def capability(function: Callable[[In, TaskContext], Awaitable[Out]], /) -> Capa
 @overload
 def capability(function: Callable[[TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
 @overload
+def capability(function: Callable[[AgentT, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
+@overload
+def capability(function: Callable[[AgentT, In, TaskContext], Awaitable[Out]], /) -> Capability[In, Out]: ...
+@overload
+def capability(function: Callable[[AgentT, TaskContext, In], Awaitable[Out]], /) -> Capability[In, Out]: ...
+@overload
 def capability(
     name: str | None = None, /, *, version: str = "1", description: str | None = None, max_concurrency: int | None = None
 ) -> _Decorator: ...
 def capability(
     first: Any = None, /, *, version: str = "1", description: str | None = None, max_concurrency: int | None = None
 ) -> Any:
-    """Make an ``async def`` with one annotated input (and an optional `TaskContext`) a capability.
+    """Make an ``async def`` with one annotated input (and an optional `TaskContext`) a capability: a function, or a method of a
+    `CapabilityAgent`.
 
     As ``@capability``, or ``@capability("name", version=..., description=..., max_concurrency=...)``. The name is the function's
     unless given; ``max_concurrency`` bounds how many run at once in a process.

@@ -3,83 +3,210 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..core import bodies, burial, claims, registry
+from autogen_core import AgentId, AgentRuntime, AgentType
+
+from ..core import burial, claims, registry
 from ..core.burial import Settle
 from ..core.claims import Claimed, Disown
 from ..core.ids import new_id
 from ..core.process import Process
 from ..core.registry import Announce, Withdraw
 from ..core.store import Range
-from ..core.tables import PROVIDER, CapabilityRow, ProviderRow
+from ..core.tables import PROVIDER
 from ..errors import ConfigError, CoordError, InvalidInputError, LeaseLostError, NotFoundError
+from . import offers
+from .agent import CapabilityAgent
+from .calling import Calling
 from .capability import Capability, check_limit
+from .chat import Factory
+from .context import TaskContext
+from .message import Message
+from .offers import Offer
+from .registration import Registration, registrations_on
 from .runner import Provider, Runner
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How something is provided."""
+
+    max_concurrency: int | None = None
+    labels: tuple[str, ...] = ()
+    via_runtime: bool = False
+
+    @classmethod
+    def of(cls, max_concurrency: int | None, labels: Collection[str], via_runtime: bool = False) -> Terms:
+        """Raises: InvalidInputError."""
+        if isinstance(labels, str) or not isinstance(labels, Collection) or not all(isinstance(one, str) for one in labels):
+            raise InvalidInputError(f'provide(): labels={labels!r:.100}: a list of texts, such as ["gpu"]')
+        if not isinstance(via_runtime, bool):
+            raise InvalidInputError(f"provide(): via_runtime={via_runtime!r:.100}: True or False")
+        return cls(check_limit(max_concurrency, "provide()"), tuple(labels), via_runtime)
+
+
 class _Local:
     """A provider of this process; its ``id`` is another under another session."""
 
-    def __init__(self, capability: Capability[Any, Any], limit: int, labels: tuple[str, ...]) -> None:
-        self.capability = capability
+    def __init__(self, offer: Offer, limit: int, labels: tuple[str, ...]) -> None:
+        self.offer = offer
         self.limit = limit
         self.labels = labels
         self.id = ""
+        self.ids: tuple[str, ...] = ()
+        """Of all its rows: an inbox has one for each subscription."""
         self.leaving = False
+
+    def announcement(self, session: str) -> Announce:
+        """Its rows under a session."""
+        return self.offer.announcement(self.id, session, self.limit, self.labels)
 
 
 class Providing:
-    """The providers of one process, one for a capability."""
+    """The providers of one process: one for a capability and agent type (functions and factories have none)."""
 
-    def __init__(self, process: Process, runner: Runner) -> None:
+    def __init__(self, process: Process, runner: Runner, open_message: Callable[[Claimed, TaskContext], Message]) -> None:
         self._process = process
         self._runner = runner
-        self._locals: dict[str, _Local] = {}
+        self._open_message = open_message
+        self._locals: dict[tuple[str, str], _Local] = {}
+        self._calling: Calling | None = None
+        self._terms: dict[str, Terms] = {}
+        """How agent types that are about to be registered are provided."""
+        self.announced: list[Callable[[str], Awaitable[None]]] = []
+        """Who else announces something under a new session."""
 
-    async def provide(self, capability: Capability[Any, Any], max_concurrency: int | None, labels: Sequence[str]) -> str:
-        """Announce a capability, and claim for it from then on; returns the provider's id.
+    # in its forms
 
-        Raises: InvalidInputError, ConfigError (provided already, here, or elsewhere with other schemas).
+    async def adopt(self, runtime: AgentRuntime) -> None:
+        """Provide what is registered on a runtime, now and from now on. Raises: ConfigError."""
+        self._calling = Calling(runtime, self._process.policy.cancel_grace)
+        registrations = registrations_on(runtime)
+        registrations.listeners.append(self._registered)
+        for registration in list(registrations.known):
+            await self._registered(registration)
+
+    def abandon(self) -> None:
+        """Hear of no more registrations."""
+        if self._calling is not None:
+            listeners = registrations_on(self._calling.runtime).listeners
+            if self._registered in listeners:
+                listeners.remove(self._registered)
+
+    async def _registered(self, registration: Registration) -> None:
+        calling = self._require_calling()
+        terms = self._terms.pop(registration.agent_type, Terms())
+        known = registrations_on(calling.runtime)
+        if registration.key is not None and registration.key != known.keys_of(registration.agent_type)[0]:
+            return  # one more instance of a type that is provided already
+        wanted = offers.of_agent(registration, known, calling, terms.via_runtime)
+        inbox = offers.of_inbox(registration, calling, terms.via_runtime, self._open_message)
+        await self._provide_all(wanted if inbox is None else [*wanted, inbox], terms)
+
+    async def _provide_all(self, wanted: Sequence[Offer], terms: Terms) -> None:
+        """All of them or none: an agent of which another provides one capability with other schemas is not provided in part."""
+        done: list[tuple[str, str]] = []
+        try:
+            for offer in wanted:
+                await self.provide(offer, terms)
+                done.append(offer.key)
+        except BaseException:
+            for key in done:
+                self._give_up(key)
+            raise
+
+    async def provide_function(self, capability: Capability[Any, Any], terms: Terms) -> str:
+        """Raises: InvalidInputError, ConfigError."""
+        return await self.provide(offers.of_function(capability), terms)
+
+    async def provide_class(
+        self, agent_class: type[CapabilityAgent], agent_type: str, factory: Callable[[], Any], terms: Terms
+    ) -> list[str]:
+        """Register a class on the runtime; the ids of its providers. Raises: InvalidInputError, ConfigError, ValueError."""
+        calling = self._require_calling()
+        if terms.via_runtime:
+            calling.require_sound()
+        self._terms[agent_type] = terms
+        try:
+            await agent_class.register(calling.runtime, agent_type, factory)
+        finally:
+            self._terms.pop(agent_type, None)
+        return [local.id for (_, name), local in self._locals.items() if name == agent_type]
+
+    async def provide_agent(self, agent: AgentId | AgentType, described: offers.Described, terms: Terms) -> str:
+        """Raises: InvalidInputError, ConfigError."""
+        calling = self._require_calling()
+        calling.require(agent.type)
+        if terms.via_runtime:
+            calling.require_sound()
+        return await self.provide(offers.of_message_handler(agent, described, calling, terms.via_runtime), terms)
+
+    async def provide_factory(self, factory: Factory, described: offers.Described, terms: Terms) -> str:
+        """Raises: InvalidInputError, ConfigError."""
+        return await self.provide(offers.of_factory(factory, described), terms)
+
+    def _require_calling(self) -> Calling:
+        assert self._calling is not None, "a coordination has a runtime before it provides agents"
+        return self._calling
+
+    # in one form
+
+    async def provide(self, offer: Offer, terms: Terms) -> str:
+        """Announce an offer, and claim for it from then on; returns the provider's id.
+
+        Raises: ConfigError (provided already, or with other schemas, here or elsewhere).
         """
-        if not isinstance(capability, Capability):
-            raise InvalidInputError(f"provide() wants a function decorated with @capability, not {capability!r:.100}")
-        label, default = capability.label, self._process.policy.max_concurrency
-        if label in self._locals:
-            other = self._locals[label].capability is not capability
-            mend = (
-                "by another function: give one of them a name or version of its own"
-                if other
-                else "raise its max_concurrency instead"
-            )
-            raise ConfigError(f"this process provides {label!r} already; {mend}")
-        limit = check_limit(max_concurrency, "provide()") or capability.max_concurrency or default
-        capability.form  # noqa: B018 - unusable annotations are refused here, by name
-        local = self._locals[label] = _Local(capability, limit, tuple(labels))
+        self._refuse_twice(offer)
+        limit = terms.max_concurrency or offer.limit or self._process.policy.max_concurrency
+        local = self._locals[offer.key] = _Local(offer, limit, terms.labels)
         try:
             await self._announce(local)
         except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
             await self._process.reborn()
         except BaseException:  # also a cancellation: it may have been announced, and nobody would serve it
-            del self._locals[label]
-            self._process.dispatcher.remove(local.id)
-            self._process.spawn(self._retire_quietly(local.id))
+            self._give_up(offer.key)
             raise
         return local.id
 
-    async def withdraw(self, capability: Capability[Any, Any] | str) -> None:
-        """Provide it no more; what runs of it goes on. Raises: NotFoundError."""
-        label = capability if isinstance(capability, str) else capability.label
-        local = self._locals.get(label)
-        if local is None:
+    def _give_up(self, key: tuple[str, str]) -> None:
+        local = self._locals.pop(key, None)
+        if local is not None:
+            self._process.dispatcher.remove(local.id)
+            self._process.spawn(self._retire_quietly(local.ids))
+
+    def _refuse_twice(self, offer: Offer) -> None:
+        for (label, agent_type), local in self._locals.items():
+            if label != offer.label:
+                continue
+            if local.offer.schemas != offer.schemas:
+                raise ConfigError(
+                    f"this process provides {label!r} already, with other input or output: give the new form a version of its own"
+                )
+            if agent_type == (offer.agent_type or ""):
+                mend = (
+                    "raise its max_concurrency instead"
+                    if local.offer.source is offer.source
+                    else f"by another {offer.kind}: give one of them a name or version of its own"
+                )
+                raise ConfigError(f"this process provides {label!r} already; {mend}")
+
+    async def withdraw(self, what: Capability[Any, Any] | str) -> None:
+        """Provide a capability, or one provider of it by its id, no more; what runs of it goes on. Raises: NotFoundError."""
+        label = what if isinstance(what, str) else what.label
+        found = {key: local for key, local in self._locals.items() if key[0] == label or local.id == label}
+        if not found:
             raise NotFoundError(f"this process does not provide {label!r}")
-        local.leaving = True  # a session that is taken meanwhile does not announce it again
-        self._process.dispatcher.remove(local.id)
-        await self._retire((local.id,))
-        self._locals.pop(label, None)
+        for local in found.values():
+            local.leaving = True  # a session that is taken meanwhile does not announce it again
+            self._process.dispatcher.remove(local.id)
+        await self._retire(tuple(id for local in found.values() for id in local.ids))
+        for key in found:
+            self._locals.pop(key, None)
 
     async def leave(self) -> None:
         """Before a goodbye: every claim of the session is given back, every provider withdrawn."""
@@ -89,9 +216,9 @@ class Providing:
         if own:  # what the store says, not what we remember
             await self._retire(tuple(row.id for row in own))
 
-    async def _retire_quietly(self, id: str) -> None:
+    async def _retire_quietly(self, ids: tuple[str, ...]) -> None:
         try:
-            await self._retire((id,))
+            await self._retire(ids)
         except CoordError as error:
             log.warning("a provider that was given up is still announced (%s): it goes with the session", error.code)
 
@@ -103,7 +230,7 @@ class Providing:
 
     async def announce_all(self, session: str) -> None:
         """The process has a new session: all that it provides hangs on that one now."""
-        for label, local in list(self._locals.items()):
+        for key, local in list(self._locals.items()):
             if local.leaving:
                 continue
             try:
@@ -111,33 +238,21 @@ class Providing:
             except ConfigError as error:
                 self._process.check()
                 # while we were dead, another took the name with another form: the others stay
-                log.error("%s is provided here no more: %s", label, error)
-                self._locals.pop(label, None)
+                log.error("%s is provided here no more: %s", local.offer.label, error)
+                self._locals.pop(key, None)
+        for more in self.announced:
+            await more(session)
 
     async def _announce(self, local: _Local) -> None:
-        process, capability = self._process, local.capability
+        process, offer = self._process, local.offer
         if local.id:
             process.dispatcher.remove(local.id)
         local.id = new_id("p")
-        announce = Announce(process.session, [_capability_row(capability)], [_provider_row(local, process.session)])
-        await process.line.put(registry.announce, announce)
-        form = capability.form
-        provider = Provider(capability.label, form.input, form.output, capability.handle)
-        process.dispatcher.add_provider(local.id, capability.label, local.limit, self._starter(provider))
+        announcement = local.announcement(process.session)
+        local.ids = tuple(row.id for row in announcement.providers)
+        await process.line.put(registry.announce, announcement)
+        provider = Provider(offer.label, offer.read, offer.output, offer.handle)
+        process.dispatcher.add_provider(local.id, offer.label, local.limit, self._starter(provider))
 
     def _starter(self, provider: Provider) -> Callable[[Claimed], None]:
         return lambda claimed: self._runner.start(provider, claimed)
-
-
-def _capability_row(capability: Capability[Any, Any]) -> CapabilityRow:
-    form = capability.form
-    words = " ".join(sorted({word.lower() for word in f"{capability.name} {capability.description}".replace(".", " ").split()}))
-    return CapabilityRow(capability.name, capability.version, capability.description, form.input.json, form.output.json, words, 0.0)
-
-
-def _provider_row(local: _Local, session: str) -> ProviderRow:
-    labels = bodies.encode(list(local.labels)) if local.labels else None
-    return ProviderRow(
-        local.id, session, session, local.capability.label, local.capability.version, "function", None, None,
-        registry.ONLINE, local.limit, labels, 0.0,
-    )  # fmt: skip

@@ -27,7 +27,7 @@ from ..core.schemas import Schema
 from ..core.tables import CANCELLED, EXPIRED, FAILED, SUCCEEDED
 from ..errors import ClosedError, CoordError, InvalidOutputError, RejectedError, StaleClaimError, StoreError
 from ..settings import MAX_SECONDS
-from .capability import ContextPort, TaskContext
+from .context import ContextPort, TaskContext
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,16 @@ class Stop(StrEnum):
     DISTRUST = "distrust"
     LOST = "lost"
     CLOSE = "close"
+
+
+class Reported(Exception):
+    """A handler's error that is known by its report only: its ``type`` (a class's name), ``text`` and ``traceback``."""
+
+    def __init__(self, type: str, text: str, traceback: str) -> None:
+        super().__init__(text)
+        self.type = type
+        self.text = text
+        self.traceback = traceback
 
 
 class Attempt:
@@ -60,11 +70,17 @@ class Attempt:
 
 
 class Provider:
-    """What the runner calls: a handler with its schemas."""
+    """What the runner calls: ``read`` makes the handler's input of what was claimed; ``output`` checks what it returns."""
 
-    def __init__(self, label: str, input: Schema[Any], output: Schema[Any], handle: Callable[[Any, TaskContext], Awaitable[Any]]):
+    def __init__(
+        self,
+        label: str,
+        read: Callable[[Claimed, TaskContext], Any],
+        output: Schema[Any],
+        handle: Callable[[Any, TaskContext], Awaitable[Any]],
+    ) -> None:
         self.label = label
-        self.input = input
+        self.read = read
         self.output = output
         self.handle = handle
 
@@ -101,7 +117,7 @@ class Runner:
     def start(self, provider: Provider, claimed: Claimed) -> None:
         """Run an attempt that was just claimed."""
         row = claimed.row
-        context = TaskContext(self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability)
+        context = TaskContext(self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability, claimed.task.sticky)
         attempt = Attempt(claimed, provider, context)
         if row.id in self._attempts:
             self._older.add(self._attempts[row.id])
@@ -166,7 +182,7 @@ class Runner:
         provider, row = attempt.provider, attempt.claimed.row
         HANDLER.set(Handling(self._process, row.id, row.attempt))
         try:
-            value = provider.input.decode(attempt.claimed.input)
+            value = provider.read(attempt.claimed, attempt.context)
             result = await provider.handle(value, attempt.context)
             output = provider.output.encode(result, InvalidOutputError)
             bodies.check_size(output, self._policy.max_output, f"the output of {provider.label}")
@@ -265,6 +281,8 @@ class Runner:
 
 
 def _failure(error: BaseException) -> Failure:
+    if isinstance(error, Reported):
+        return Failure("exception", error.type, error.text, error.traceback)
     code = error.code if isinstance(error, CoordError) else "exception"
     try:
         retry_after = getattr(error, "retry_after", None)

@@ -28,15 +28,16 @@ def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
     if session is None or session.state != DEAD:
         return False
     left = policy.slice
-    for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
-        if provider.status != OFFLINE:
-            retire(rows, provider, OFFLINE, now)
-    claims = rows.scan(Range(QUEUE, "by_session", (session.id,), limit=left))
+    there = [row for row in rows.scan(Range(PROVIDER, "by_session", (session.id,))) if row.status != OFFLINE]
+    for provider in there:
+        retire(rows, provider, OFFLINE, now)
+    claims = rows.scan(Range(QUEUE, "by_session", (session.id,), limit=max(left, 2)))
+    lonely = len(claims) == 1 and bool(there)  # all that it held: an earlier slice, which took others, left no provider online
     queue.expect(rows, claims)
     for found in claims:
         row = rows.one(QUEUE, found.id)
         if row is not None and row.session == session.id:
-            endings.crash(rows, row, now, policy)
+            endings.crash(rows, row, now, policy, lonely)
     left -= len(claims)
     for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
         if left <= 0:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..errors import StaleClaimError
 from ..settings import Settings
 from . import bodies, endings, events, pools, queue
+from .balancing import Balance, Candidate, Strategy, least_busy
 from .endings import Failure
 from .events import Kind
 from .registry import candidates
@@ -21,21 +22,40 @@ from .tables import ATTEMPT, BLOB, CANCELLED, EXPIRED, FAILED, OUTCOME, QUEUE, R
 
 
 class Want(NamedTuple):
-    """So many tasks of these pools, for a provider."""
+    """So many tasks of these pools, shared among the providers of one capability that have free slots."""
 
     pools: tuple[str, ...]
-    provider: str
+    offers: tuple[Candidate, ...]
     slots: int
+    strategy: Strategy = least_busy
+
+    @classmethod
+    def of(cls, pools: tuple[str, ...], provider: str, slots: int) -> Want:
+        """So many, for one provider."""
+        return cls(pools, (Candidate(provider, 0, slots),), slots)
+
+
+class Serves(NamedTuple):
+    """The providers of one capability, free or not."""
+
+    label: str
+    candidates: tuple[Candidate, ...]
+    strategy: Strategy = least_busy
+
+    @classmethod
+    def of(cls, label: str, provider: str) -> Serves:
+        """One provider."""
+        return cls(label, (Candidate(provider, 0, 1),))
 
 
 class Claim(NamedTuple):
-    """``tasks`` are wanted by name, whatever their rank, because a handler here waits for them: each goes to the provider that
-    ``serves`` names for its capability; a suspect among them only if this process runs nothing else (``alone``)."""
+    """``tasks`` are wanted by name, whatever their rank and whoever is busy, because a handler here waits for them: each goes to
+    one of those that ``serve`` its capability; a suspect among them only if this process runs nothing else (``alone``)."""
 
     session: str
     wants: Sequence[Want]
     tasks: Sequence[str] = ()
-    serves: Sequence[tuple[str, str]] = ()
+    serves: Sequence[Serves] = ()
     alone: bool = False
 
 
@@ -109,28 +129,58 @@ def claim(rows: Rows, command: Claim, now: float, policy: Settings) -> Claims:
     taken: list[QueueRow] = []
     dry: list[str] = []
     for want in command.wants:
-        for row in _best(rows, want, dry):
+        for row, provider in _shared(rows, want, dry):
             current = rows.one(QUEUE, row.id)  # one that expired before it may have taken this one along
             if current is row and not _expired(rows, row, now, policy):
-                taken.append(_take(rows, row, command.session, want.provider, now, policy))
+                taken.append(_take(rows, row, command.session, provider, now, policy))
     if command.tasks:
         taken += _by_name(rows, command, now, policy)
     return Claims(_with_inputs(rows, taken), dry)
 
 
-def _best(rows: Rows, want: Want, dry: list[str]) -> list[QueueRow]:
-    ready = {pool: rows.scan(Range(QUEUE, "ready", (pool,), limit=want.slots)) for pool in want.pools}
+def _shared(rows: Rows, want: Want, dry: list[str]) -> list[tuple[QueueRow, str]]:
+    """The best of the pools, each with its provider; what is left over because its one provider is full stays where it is."""
+    most = _most(want)
+    ready = {pool: rows.scan(Range(QUEUE, "ready", (pool,), limit=most[pool])) for pool in want.pools}
     found = [row for each in ready.values() for row in each]
     if len(want.pools) > 1:
         found.sort(key=lambda row: (row.rank, row.seq))
-    best = found[: want.slots]
-    left = {row.pool for row in found[want.slots :]}
-    dry += [pool for pool, each in ready.items() if len(each) < want.slots and pool not in left]
+    best = _one_takes_all(found, want) if len(want.offers) == 1 else _spread(found, want)
+    left: set[str] = set()
+    if len(best) < len(found):
+        given = {row.id for row, _ in best}
+        left = {row.pool for row in found if row.id not in given}
+    dry += [pool for pool, each in ready.items() if len(each) < most[pool] and pool not in left]
+    return best
+
+
+def _most(want: Want) -> dict[str, int]:
+    """How many of each pool can be of use: of one provider's own, as many as it has slots."""
+    if len(want.offers) == 1:
+        return dict.fromkeys(want.pools, want.slots)
+    free = {one.provider: one.free for one in want.offers}
+    return {pool: min(want.slots, free.get(pools.provider_in(pool) or "", want.slots)) for pool in want.pools}
+
+
+def _one_takes_all(found: list[QueueRow], want: Want) -> list[tuple[QueueRow, str]]:
+    provider = want.offers[0].provider
+    return [(row, provider) for row in found[: want.slots]]
+
+
+def _spread(found: list[QueueRow], want: Want) -> list[tuple[QueueRow, str]]:
+    balance = Balance(want.offers, want.strategy, bounded=True)
+    best: list[tuple[QueueRow, str]] = []
+    for row in found:
+        if len(best) == want.slots or not balance:
+            break
+        provider = balance.give(pools.provider_in(row.pool))
+        if provider is not None:
+            best.append((row, provider))
     return best
 
 
 def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[QueueRow]:
-    providers = dict(command.serves)
+    balances = {one.label: Balance(one.candidates, one.strategy, bounded=False) for one in command.serves}
     taken: list[QueueRow] = []
     rows.get(QUEUE, command.tasks)
     for id in command.tasks:
@@ -139,9 +189,11 @@ def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[Q
             continue
         if taken and taken[0].suspect:  # it runs alone
             break
-        provider = providers.get(row.capability)
-        pinned = pools.provider_in(row.pool)
-        if provider is not None and pinned in (None, provider) and not _expired(rows, row, now, policy):
+        balance = balances.get(row.capability)
+        if balance is None or _expired(rows, row, now, policy):
+            continue
+        provider = balance.give(pools.provider_in(row.pool))
+        if provider is not None:
             taken.append(_take(rows, row, command.session, provider, now, policy))
     return taken
 

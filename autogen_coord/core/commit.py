@@ -156,17 +156,25 @@ class Line:
                 batch.append(entry)
         if len(queue) < self._policy.line_commands:
             self._room.set()
-        batch += [last for source in self._sources if (last := source()) is not None]
+        try:
+            batch += [last for source in self._sources if (last := source()) is not None]
+        except BaseException as error:
+            self._break(batch, error)
+            raise
         return batch
 
     async def _commit(self, batch: list[Entry]) -> None:
         try:
             await self._try(batch)
-        except BaseException as error:  # whatever it is, nobody waits for ever
-            closed = ClosedError("the line broke, and it is not known what it wrote: open the coordination again")
-            closed.__cause__ = error
-            self._fail(batch, closed)
+        except BaseException as error:
+            self._break(batch, error)
             raise
+
+    def _break(self, batch: list[Entry], error: BaseException) -> None:
+        """Whatever it is, nobody waits for ever."""
+        closed = ClosedError("the line broke, and it is not known what it wrote: open the coordination again")
+        closed.__cause__ = error
+        self._fail(batch, closed)
 
     async def _try(self, batch: list[Entry]) -> None:
         try:

@@ -17,13 +17,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from ..errors import ClosedError, CoordError, LeaseLostError
 from ..settings import Settings
 from . import claims, pools
-from .claims import Claim, Claimed, Claims, Disown, Want
+from .claims import Claim, Claimed, Claims, Disown, Serves, Want
 from .commit import Committed, Entry, Line
+from .slots import Providers, Slot
 from .store import Range
 from .tables import QUEUE, QueueRow
 from .waiting import Wait
@@ -32,28 +32,6 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN = 0.05
 """Seconds until a child that could not be had by name is asked for again, when no notice came before."""
-
-
-@dataclass(eq=False)
-class Slot:
-    """One provider of this process: its bound, and how many of its handlers run and do not wait."""
-
-    provider: str
-    label: str
-    limit: int
-    start: Callable[[Claimed], None]
-    """Called in the loop with each task that was claimed for it."""
-    active: int = 0
-    open: bool = True
-    pools: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        own = pools.addressed(self.label, self.provider)
-        self.pools = (self.label, own)
-
-    @property
-    def free(self) -> int:
-        return self.limit - self.active if self.open else 0
 
 
 class Dispatcher:
@@ -65,13 +43,23 @@ class Dispatcher:
         self._on_lost = on_lost
         self._session = ""
         self._slots: dict[str, Slot] = {}
-        self._served: dict[str, Slot] = {}
+        self._providers: dict[str, Providers] = {}
+        """By label: those that share its pool."""
+        self._served: dict[str, Providers] = {}
+        """By pool."""
         self._hot: dict[str, int] = {}
         self._heat = 0
         self._claiming: dict[str, int] | None = None
         self._claim: asyncio.Future[Claims] | None = None
         self.running: dict[tuple[str, int], tuple[Slot, QueueRow]] = {}
         """By (task, attempt): an attempt that ignores its end may still run beside its successor."""
+        self._held = 0
+        """How many of these no handler runs."""
+        self._turn = 0
+        self._trials: dict[str, list[asyncio.Future[None]]] = {}
+        """By provider: who waits for the answer of a claim that is yet to go."""
+        self._on_trial: list[asyncio.Future[None]] = []
+        """Who waits for the answer of the claim on its way."""
         self._awaited: set[Wait] = set()
         self._in_vain: set[str] = set()
         """Children that were asked for by name and could not be had: not asked for again until something changes."""
@@ -109,30 +97,52 @@ class Dispatcher:
         while self._claim is not None and not self._claim.done():
             await asyncio.wait([self._claim])
 
-    def add_provider(self, provider: str, label: str, limit: int, start: Callable[[Claimed], None]) -> None:
-        """Claim for a provider of this process from now on."""
-        slot = Slot(provider, label, limit, start)
-        self._slots[slot.provider] = slot
-        for pool in slot.pools:
-            for each in (pool, pools.alone(pool)):
-                self._served.setdefault(each, slot)
-        self._by_label()
-        self.heat((*slot.pools, *map(pools.alone, slot.pools)))
+    def add_provider(self, provider: str, label: str, limit: int, start: Callable[[Claimed], None], holds: bool = False) -> None:
+        """Claim for a provider of this process from now on. ``holds``: see `Slot`."""
+        slot = Slot(provider, label, limit, start, holds)
+        self._slots[provider] = slot
+        providers = self._providers.setdefault(label, Providers(label))
+        providers.slots.append(slot)
+        self._served.update(dict.fromkeys(providers.pools, providers))
+        self.heat(providers.pools)
 
     def remove(self, provider: str) -> None:
+        """Claim for it no more."""
         slot = self._slots.pop(provider, None)
-        if slot is not None:
-            slot.open = False
-            self._served = {}
-            for other in self._slots.values():
-                for pool in other.pools:
-                    self._served.setdefault(pool, other)
-                    self._served.setdefault(pools.alone(pool), other)
-            self._hot = {pool: heat for pool, heat in self._hot.items() if pool in self._served}
-            self._by_label()
+        if slot is None:
+            return
+        slot.open = False
+        providers = self._providers[slot.label]
+        before = providers.pools
+        providers.slots.remove(slot)
+        if not providers.slots:
+            del self._providers[slot.label]
+        for pool in set(before).difference(providers.pools if providers.slots else ()):
+            del self._served[pool]
+            self._hot.pop(pool, None)
+        _told(self._trials.pop(provider, ()))
 
-    def _by_label(self) -> None:
-        self._serving = [(slot.label, slot.provider) for slot in self._slots.values() if slot.open]
+    def resize(self, provider: str, limit: int) -> None:
+        """A provider takes so many at once from now on."""
+        slot = self._slots.get(provider)
+        if slot is not None:
+            grown, slot.limit = limit > slot.limit, limit
+            if grown and slot.free > 0:
+                self._line.wake()
+
+    def try_now(self, provider: str) -> asyncio.Future[None]:
+        """Claim for a provider though nothing is known to be there; done when that claim was answered, and its tasks are begun.
+
+        Whoever waits bounds it. Raises (the future): CoordError, when the claim failed.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slot = self._slots.get(provider)
+        if slot is None:
+            future.set_result(None)
+        else:
+            self._trials.setdefault(provider, []).append(future)
+            self.heat(slot.pools)
+        return future
 
     # what is hot
 
@@ -141,7 +151,8 @@ class Dispatcher:
         self._heat += 1
         warmed = False
         for pool in names:
-            if pool in self._served:
+            providers = self._served.get(pool)
+            if providers is not None and not (providers.hold and providers.full):  # who comes to wait there looks first
                 self._hot[pool] = self._heat
                 warmed = True
         if warmed:
@@ -158,9 +169,13 @@ class Dispatcher:
             return []
         if self._claiming is not None:  # the claim on its way may be older than that commit: its answer must not cool what it found
             self._heat += 1
-            self._hot.update(dict.fromkeys(self._claiming, self._heat))
+            self._hot.update((pool, self._heat) for pool in self._claiming if pool in self._served)
         # the pools of taken slots too: nobody tells of their tasks again when a slot is free
-        self._looked = {pool: self._hot.get(pool) for pool in self._served if pool not in self._hot or pools.is_alone(pool)}
+        self._looked = {
+            pool: self._hot.get(pool)
+            for pool, providers in self._served.items()
+            if (pool not in self._hot or pools.is_alone(pool)) and not (providers.hold and providers.full)
+        }
         return [Range(QUEUE, "ready", (pool,), limit=1) for pool in self._looked]
 
     def seen(self, found: Sequence[str]) -> None:
@@ -191,9 +206,11 @@ class Dispatcher:
         wants, by_name = self._wants()
         if not wants and not by_name:
             return None
-        command = Claim(self._session, wants, by_name, self._serving if by_name else (), self._nobody_works)
+        command = Claim(self._session, wants, by_name, self._serves() if by_name else (), self._nobody_works)
         self._claiming = {pool: self._hot[pool] for want in wants for pool in want.pools}
         self._in_vain.update(by_name)
+        if self._trials:
+            self._on_trial = [trial for want in wants for offer in want.offers for trial in self._trials.pop(offer.provider, ())]
         entry = self._line.entry(claims.claim, command)
         entry.future.add_done_callback(self._answered)
         self._claim = entry.future
@@ -201,22 +218,31 @@ class Dispatcher:
 
     def _wants(self) -> tuple[list[Want], tuple[str, ...]]:
         if self._alone is not None or self._draining:
-            return [], self._wanted_by_name()
+            return self._wants_to_hold(), self._wanted_by_name()
         suspects = [pool for pool in self._hot if pools.is_alone(pool)]
         if suspects:
-            if not self.running:
-                slot = self._served[suspects[0]]
-                return [Want((suspects[0],), slot.provider, 1)], ()
+            if self._is_empty:
+                return [self._served[suspects[0]].lone(suspects[0]), *self._wants_to_hold()], ()
             if self._holds_back():
-                return [], self._wanted_by_name()
+                return self._wants_to_hold(), self._wanted_by_name()
         else:
             self._held_since, self._patience = None, self._policy.suspect_patience
-        wants = []
-        for slot in self._slots.values():
-            hot = tuple(pool for pool in slot.pools if pool in self._hot)
-            if hot and slot.free > 0:
-                wants.append(Want(hot, slot.provider, min(slot.free, self._policy.slice)))
-        return wants, ()
+        return self._wants_of(self._hot_providers), ()
+
+    def _wants_to_hold(self) -> list[Want]:
+        """What inboxes want: nothing of it runs, and handlers that wait for a message would wait for ever."""
+        return self._wants_of([providers for providers in self._hot_providers if providers.hold])
+
+    @property
+    def _hot_providers(self) -> Iterable[Providers]:
+        return dict.fromkeys([self._served[pool] for pool in self._hot])
+
+    def _wants_of(self, some: Iterable[Providers]) -> list[Want]:
+        wants = [providers.want(self._hot, self._policy.slice) for providers in some]
+        return [want for want in wants if want is not None]
+
+    def _serves(self) -> list[Serves]:
+        return [providers.serves for providers in self._providers.values() if not providers.hold]
 
     def _wanted_by_name(self) -> tuple[str, ...]:
         running = {task for task, _ in self.running}
@@ -241,16 +267,23 @@ class Dispatcher:
         asyncio.get_running_loop().call_later(seconds + 0.001, self._line.wake)
 
     @property
+    def _is_empty(self) -> bool:
+        return len(self.running) == self._held
+
+    @property
     def _nobody_works(self) -> bool:
-        return len(self._waiting) == len(self.running)
+        return len(self._waiting) + self._held == len(self.running)
 
     def _answered(self, future: asyncio.Future[Claims]) -> None:
         asked, self._claiming = self._claiming or {}, None
+        trials, self._on_trial = self._on_trial, []
         if future.cancelled():
+            _told(trials)
             return
         error = future.exception()
         if error is not None:
             self._refused(error)
+            _told(trials, error)
             return
         claimed, dry = future.result()
         for pool in dry:
@@ -259,6 +292,7 @@ class Dispatcher:
         for one in claimed:
             self._in_vain.discard(one.row.id)
             self._begin(one)
+        _told(trials)
         if self._in_vain and not self._asking_again:
             self._asking_again = True
             asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_again)
@@ -295,6 +329,8 @@ class Dispatcher:
             )
             return
         slot.active += 1
+        self._turn = slot.turn = self._turn + 1
+        self._held += slot.holds
         self.running[row.id, row.attempt] = (slot, row)
         if pools.is_alone(row.pool) and self._alone is None:
             self._alone = row.id, row.attempt
@@ -306,6 +342,7 @@ class Dispatcher:
         """A handler has stopped: its slot is free."""
         claim = task, attempt
         slot, _ = self.running.pop(claim)
+        self._held -= slot.holds
         if self._waiting.pop(claim, 0) == 0:
             slot.active -= 1
         if self._alone == claim:
@@ -333,6 +370,12 @@ class Dispatcher:
             self.running[claim][0].active += 1
         elif count > 1:
             self._waiting[claim] = count - 1
+
+
+def _told(trials: Iterable[asyncio.Future[None]], error: BaseException | None = None) -> None:
+    for trial in trials:
+        if not trial.done():
+            trial.set_result(None) if error is None else trial.set_exception(error)
 
 
 def _swallow(future: asyncio.Future[int]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..settings import Settings
 from . import bodies, events, pools, queue
+from .addresses import is_pulled
 from .events import Kind
 from .retry import RetryPolicy
 from .store import Range, Rows
@@ -131,15 +132,20 @@ def fail(rows: Rows, row: QueueRow, failure: Failure, draw: float, now: float, p
     return None
 
 
-def crash(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
-    """The process of a running task died. Its tasks become suspects and run alone; only a crash while alone counts."""
+def crash(rows: Rows, row: QueueRow, now: float, policy: Settings, lonely: bool = False) -> None:
+    """The process of a running task died. Its tasks become suspects and run alone; only a crash while alone counts.
+
+    What was pulled from an inbox (no handler ran it) goes back there; that counts if the process held nothing else (``lonely``).
+    """
     if row.cancel_at is not None:
         end(rows, row, CANCELLED, now, policy)
         return
     if row.deadline is not None and row.deadline <= now:
         end(rows, row, EXPIRED, now, policy)
         return
-    row = row._replace(crashes=row.crashes + (1 if pools.is_alone(row.pool) else 0))
+    pulled = is_pulled(row.capability)
+    alone = lonely if pulled else pools.is_alone(row.pool)
+    row = row._replace(crashes=row.crashes + alone)
     failure = Failure("crashed", "ProcessDied", f"the process {row.session} that ran attempt {row.attempt} died")
     task = rows.one(TASK, row.id)
     if row.crashes >= policy.crash_limit or (task is not None and task.target is not None):
@@ -148,10 +154,10 @@ def crash(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
     record(rows, row, "crashed", now, failure.stored())
     events.append(
         rows, now, Kind.TASK_RETRIED, row.id, row.session,
-        events.facts(capability=row.capability, attempt=row.attempt, reason="crashed", alone=pools.is_alone(row.pool)),
+        events.facts(capability=row.capability, attempt=row.attempt, reason="crashed", alone=alone),
     )  # fmt: skip
-    row = queue.reroute(rows, unclaimed(row)._replace(suspect=1), now, policy)
-    queue.admit(rows, row._replace(pool=pools.alone(row.pool)), now, policy)
+    row = queue.reroute(rows, unclaimed(row)._replace(suspect=0 if pulled else 1), now, policy)
+    queue.admit(rows, row._replace(pool=row.pool if pulled else pools.alone(row.pool)), now, policy)
 
 
 def gone(provider: str) -> Failure:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import InvalidInputError, NotFoundError
 from ..settings import Settings
-from . import bodies, pools, registry, sessions
+from . import addresses, bodies, messages, pools, registry, sessions
 from .queue import HOLDS, WAITS
 from .store import Keys, Range, Store
 from .tables import (
@@ -36,6 +37,7 @@ from .tables import (
     ProviderRow,
     QueueRow,
     SessionRow,
+    TaskKind,
     TaskRow,
     TaskState,
 )
@@ -102,9 +104,14 @@ class TaskInfo:
         return self.superseded_by or self.requeued_as
 
 
+@lru_cache(maxsize=1_000)
+def _adapter(returns: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(returns)
+
+
 def decoder(returns: type[T]) -> Callable[[str], T]:
     """Reads a stored output as ``returns``."""
-    adapter = TypeAdapter(returns)
+    adapter: TypeAdapter[T] = _adapter(cast(Hashable, returns))
 
     def decode(text: str) -> T:
         try:
@@ -149,7 +156,8 @@ def _info(task: TaskRow, row: QueueRow | None, outcome: OutcomeRow | None, attem
     error = outcome.error if outcome is not None else (attempts[-1].error if attempts else None)
     return TaskInfo(
         task.id, task.capability, row.state if row is not None else outcome.state if outcome is not None else "unknown", why,
-        task.priority, task.key, task.lane, task.sticky, task.parent, task.requeued_from, task.submitted_at,
+        task.priority, task.key, task.lane, task.sticky, None if task.kind == TaskKind.MESSAGE else task.parent,
+        task.requeued_from, task.submitted_at,
         row.ready_at if row is not None else task.ready_at, task.deadline, task.expires_at,
         None if outcome is None else outcome.finished_at,
         live.attempt if live is not None else 0, live.failures if live is not None else 0, live.crashes if live is not None else 0,
@@ -203,7 +211,8 @@ def stamp(at: float) -> str:
 
 async def _running_reason(store: Store, policy: Settings, row: QueueRow, now: float) -> str:
     found, child = await store.read(Keys(SESSION, (row.session,)), Keys(QUEUE, (row.waits_for or "",)))
-    said = f"running for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session})"
+    verb = "held" if addresses.is_pulled(row.capability) else "running"
+    said = f"{verb} for {now - (row.started_at or now):.1f} s on {row.provider} (session {row.session})"
     if child[0] is not None:
         said += f"; its handler waits for child {row.waits_for}"
     if row.cancel_at is not None:
@@ -246,6 +255,8 @@ async def _ready_reason(store: Store, policy: Settings, task: TaskRow, row: Queu
     pinned = task.target or pools.provider_in(row.pool)
     providers = [each for each in await live_providers(store, row.capability) if pinned in (None, each.id)]
     ahead = await _ahead(store, row, Range(QUEUE, "ready", (row.pool,)))
+    if task.kind == TaskKind.MESSAGE:
+        return messages.reason(task, bool(providers), f", behind {_many(ahead)}" if ahead else "")
     if not providers:
         who = f"provider {pinned}" if pinned is not None else f"a provider of {row.capability}"
         return f"no provider: {who} is not online; start a process that provides it"

@@ -45,6 +45,7 @@ class Hooks:
         self.lost: Callable[[], None] = lambda: None
         self.distrusted: Callable[[], None] = lambda: None
         self.announce: Callable[[str], Awaitable[None]] = _nothing
+        self.ended: Callable[[ClosedError], None] = lambda error: None
 
 
 async def _nothing(session: str) -> None:
@@ -144,6 +145,7 @@ class Process:
             error.__cause__ = self._failure
             for wait in self.waits.all():
                 self.waits.fail(wait, error)
+            self.hooks.ended(error)
             self.feed.end()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:

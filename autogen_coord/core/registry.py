@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..errors import ConfigError, InvalidInputError, NoProviderError
 from ..settings import Settings
 from . import events, pools
+from .addresses import INBOX, TOPIC, is_reserved
 from .events import Kind
 from .sessions import LIVE, is_late, is_live, require
 from .store import Range, Rows
@@ -47,6 +48,13 @@ def check_name(name: str, version: str = "1") -> None:
         )
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidInputError(f"capability version {version!r}: letters, digits and _ . - only, at most 50", name=name)
+    refuse_reserved(name)
+
+
+def refuse_reserved(label: str) -> None:
+    """Raises: InvalidInputError for the labels of inboxes and subscriptions."""
+    if is_reserved(label):
+        raise InvalidInputError(f"{label!r} is no capability: the names {INBOX} and {TOPIC} are kept for messages", name=label)
 
 
 def label_of(name: str, version: str = "1") -> str:
@@ -102,7 +110,8 @@ def retire(rows: Rows, row: ProviderRow, status: str, now: float) -> None:
 def online(rows: Rows, label: str) -> list[ProviderRow]:
     """The providers that may be given work: online, on a live session."""
     found = rows.scan(Range(PROVIDER, "by_capability", (label, ONLINE)))
-    return [row for row in found if is_live(rows, row.session)]
+    live = {row.id for row in rows.get(SESSION, [row.session for row in found]) if row is not None and row.state == LIVE}
+    return [row for row in found if row.session in live]
 
 
 def candidates(rows: Rows, label: str, now: float, policy: Settings) -> list[ProviderRow]:
@@ -131,7 +140,7 @@ def require_known(rows: Rows, label: str) -> CapabilityRow:
 
 
 def unknown(label: str, known: Sequence[str]) -> NoProviderError:
-    near = difflib.get_close_matches(label, sorted(set(known)), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(label, sorted({each for each in known if not is_reserved(each)}), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "start a process that provides it, or check the store and the namespace"
     return NoProviderError(f"no capability {label!r} was ever announced here: {hint}", capability=label, near=near)
 

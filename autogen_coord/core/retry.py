@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 from ..settings import MAX_SECONDS, Settings
 from .bodies import decode, encode
 
-NOT_RETRIED = frozenset({"deadlock", "invalid_input", "non_determinism", "payload_too_large", "permission_denied"})
+NOT_RETRIED = frozenset({"config", "deadlock", "invalid_input", "non_determinism", "payload_too_large", "permission_denied"})
 """Codes of errors that another attempt would only meet again. A bad *output* is not among them: a model may answer better."""
 
 

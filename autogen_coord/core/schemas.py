@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +35,11 @@ class Schema(Generic[T]):
             raise InvalidInputError(
                 f"{where}: {annotation!r} has no JSON form ({reason}); use pydantic models or plain types"
             ) from error
+
+    @property
+    def is_none(self) -> bool:
+        """Whether None is all that it takes."""
+        return self._plain is type(None)
 
     def encode(self, value: Any, wrong: type[InvalidInputError] = InvalidInputError) -> str:
         """JSON text of a value that fits.
@@ -65,6 +71,14 @@ class Schema(Generic[T]):
         except ValidationError as error:
             raise InvalidInputError(f"{self.where}: {_what(error)}") from None
 
+    def accepts(self, value: Any) -> bool:
+        """Whether `encode` would take it without changing its type."""
+        try:
+            self._adapter.validator.validate_python(value, strict=True)
+        except ValidationError:
+            return False
+        return True
+
     def _read(self, text: str) -> T:
         if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
             return cast(T, self._adapter.validator.validate_python(json.loads(text)))
@@ -83,8 +97,18 @@ def _what(error: ValidationError) -> str:
 def _refuse_vague(annotation: Any, where: str) -> None:
     if annotation is Any or annotation is object:
         raise InvalidInputError(f"{where}: annotated {annotation!r}, which says nothing: name the type")
+    for variable in _variables(annotation):
+        raise InvalidInputError(f"{where}: annotated with the type variable {variable}: name the type")
+
+
+def _variables(annotation: Any) -> Iterator[TypeVar]:
+    """The type variables in it that stand for nothing."""
     if isinstance(annotation, TypeVar):
-        raise InvalidInputError(f"{where}: annotated with the type variable {annotation}: name the type")
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _variables(part)
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        yield from getattr(annotation, "__parameters__", ())  # a generic class, named without its types
 
 
 def _refuse_hidden_nan(value: Any) -> None:

@@ -7,11 +7,14 @@ from typing import NamedTuple
 from ..errors import DeadlockError, DuplicateTaskError, InvalidInputError, NoProviderError, NotFoundError, StaleClaimError
 from ..settings import Settings
 from . import bodies, endings, events, queue
+from .addresses import NOBODY
 from .events import Kind
 from .registry import candidates, is_online, pool_for, require_known
 from .sessions import is_live
 from .store import Range, Rows
 from .tables import DEAD_LETTERS, DELAYED, OUTCOME, QUEUE, READY, RUNNING, SUCCEEDED, TASK, OutcomeRow, QueueRow, TaskKind, TaskRow
+
+MESSAGE = TaskKind.MESSAGE.value
 
 
 class Submit(NamedTuple):
@@ -83,7 +86,7 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
     known = rows.one(TASK, command.id)
     if known is not None:  # the same command once more, after a commit whose answer was lost
         return _found(rows, known.id)
-    parent = None if command.parent is None else _require_parent(rows, command.parent, command.parent_attempt)
+    parent = None if command.parent is None else require_parent(rows, command.parent, command.parent_attempt)
     earlier = _earlier(rows, command)
     if earlier is not None:
         if parent is not None and earlier.outcome is None:
@@ -97,11 +100,12 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
             capability=command.capability,
             near=[],
         )
-    _create(rows, command, parent, now, policy)
+    create(rows, command, parent, now, policy)
     return Submitted(command.id, True)
 
 
-def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, policy: Settings) -> None:
+def create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, policy: Settings, session: str | None = None) -> None:
+    """Write a task as it begins. ``parent``: the live task whose handler waits for it; ``session``: who sends a message."""
     start = max(now + command.delay, command.at or 0.0)
     deadline = None if command.deadline is None else start + command.deadline
     lane = command.lane
@@ -114,7 +118,8 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
     expires_at = None if command.ttl is None else start + command.ttl
     timeout = policy.timeout if command.timeout is None else command.timeout
     text, blob = bodies.keep(rows, command.input, policy.blob_from)
-    seq = events.append(rows, now, Kind.TASK_DELEGATED, command.id, command.sender, f'{{"capability":"{command.capability}"}}')
+    by = session if command.kind == MESSAGE else command.sender
+    seq = events.append(rows, now, Kind.TASK_DELEGATED, command.id, by, f'{{"capability":"{command.capability}"}}')
     rows.put(
         TASK,
         TaskRow(
@@ -133,7 +138,7 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
     row = QueueRow(
         command.id, seq, command.capability, state, pool, rank,
         lane, None if lane is None else queue.LATER, command.priority, start, 0, 0, 0, 0, None, None, None, deadline, expires_at,
-        timeout, None, None, command.parent, None, 0, None, None,
+        timeout, None, None, None if parent is None else parent.id, None, 0, None, None,
     )  # fmt: skip
     if parent is not None:
         rows.put(QUEUE, parent._replace(waits_for=command.id, children=parent.children + 1))
@@ -143,7 +148,8 @@ def _create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, po
         queue.put(rows, row, policy)
 
 
-def _require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
+def require_parent(rows: Rows, parent: str, attempt: int) -> QueueRow:
+    """Raises: StaleClaimError when that attempt no longer holds its claim."""
     row = rows.one(QUEUE, parent)
     if row is None or row.state != RUNNING or row.attempt != attempt or not is_live(rows, row.session):
         raise StaleClaimError(
@@ -223,7 +229,7 @@ def broadcast(rows: Rows, command: Broadcast, now: float, policy: Settings) -> S
         raise InvalidInputError(f"{len(providers)} providers: a broadcast reaches {len(command.ids)} at most")
     sent = []
     for provider, id in zip(providers, command.ids, strict=False):
-        _create(rows, template._replace(id=id, target=provider.id), None, now, policy)
+        create(rows, template._replace(id=id, target=provider.id), None, now, policy)
         sent.append((provider.id, id))
     return Sent(sent)
 
@@ -256,6 +262,10 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
     if outcome is None or outcome.state not in DEAD_LETTERS:
         state = "live" if outcome is None else outcome.state
         raise InvalidInputError(f"task {task.id} is {state}: only failed and expired tasks are requeued", task_id=task.id)
+    if task.capability == NOBODY:
+        raise InvalidInputError(
+            f"message {task.id} had no recipient: who is there now gets it when it is sent again", task_id=task.id
+        )
     successor = _successor(rows, task)
     if successor is not None:
         return successor
@@ -268,7 +278,7 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
         None if task.expires_at is None else task.expires_at - task.ready_at,
         task.timeout, task.retry, task.sender, task.recipient, task.correlation, task.causation, task.trace,
     )  # fmt: skip
-    _create(rows, again, None, now, policy)
+    create(rows, again, None, now, policy)
     made = rows.one(TASK, command.id)
     assert made is not None
     rows.put(TASK, made._replace(requeued_from=task.id))

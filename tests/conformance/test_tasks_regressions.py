@@ -94,10 +94,10 @@ def test_a_pool_whose_row_was_cut_off_by_the_slots_is_not_dry(work: Ground) -> N
     for each in range(4):
         work.submit(f"open{each}")
     work.submit("addressed", target="p1")
-    answer = work.do(claims.claim, Claim("s1", [Want(("work", "work@p1"), "p1", 2)]))
+    answer = work.do(claims.claim, Claim("s1", [Want.of(("work", "work@p1"), "p1", 2)]))
     assert [one.row.id for one in answer.claimed] == ["open0", "open1"]
     assert answer.dry == []
-    answer = work.do(claims.claim, Claim("s1", [Want(("work", "work@p1"), "p1", 4)]))
+    answer = work.do(claims.claim, Claim("s1", [Want.of(("work", "work@p1"), "p1", 4)]))
     assert [one.row.id for one in answer.claimed] == ["open2", "open3", "addressed"]
     assert sorted(answer.dry) == ["work", "work@p1"]
 

@@ -12,7 +12,22 @@ from typing import NamedTuple
 
 import pytest
 
-from autogen_coord.core import bodies, burial, claims, commit, endings, events, fold, pruning, queue, sessions, tasks, timers
+from autogen_coord.core import (
+    balancing,
+    bodies,
+    burial,
+    claims,
+    commit,
+    endings,
+    events,
+    fold,
+    messages,
+    pruning,
+    queue,
+    sessions,
+    tasks,
+    timers,
+)
 
 
 class Piece(NamedTuple):
@@ -62,15 +77,21 @@ FAULTS: tuple[Fault, ...] = (
     _fault("no check of who claimed", claims, "held", "row.session != session", "False", "fence"),
     _fault("a finish of a dead session is accepted", claims, "held", "if is_live(rows, session) else None", "", "fence"),
     _fault("a dead session claims", claims, "claim", "require(rows, command.session)", "pass", "fence"),
-    _fault("a child of a claim that is over", tasks, "_require_parent", "row.attempt != attempt", "False", "fence"),
+    _fault("a child of a claim that is over", tasks, "require_parent", "row.attempt != attempt", "False", "fence"),
     _fault("any finish is taken for a repeat", claims, "finish", "if not _was_accepted", "if 0 and not _was_accepted", "fence"),
     # claims
     _fault("attempt not increased", claims, "_take", "row.attempt + 1", "max(row.attempt, 1)", "claimed twice", "crash"),
     _fault("running tasks stay among the ready", claims, "_take", "state=RUNNING", "state=READY", "attempts", "order"),
-    _fault("rank ignored", claims, "_best", "limit=want.slots", "limit=want.slots, reverse=True", "order"),
-    _fault("pools not merged by rank", claims, "_best", "found.sort(", "found.sort(reverse=True, ", "order"),
+    _fault("rank ignored", claims, "_shared", "limit=most[pool]", "limit=most[pool], reverse=True", "order"),
+    _fault("pools not merged by rank", claims, "_shared", "found.sort(", "found.sort(reverse=True, ", "order"),
     _fault("priority ignored", queue, "rank_of", "priority * policy", "0 * policy", "order"),
-    _fault("slots ignored", claims, "_best", "best = found[: want.slots]", "best = found", "slots"),
+    _fault("slots ignored", claims, "_one_takes_all", "found[: want.slots]", "found", "slots"),
+    _fault("slots of several ignored", claims, "_spread", "bounded=True", "bounded=False", "slots", "order"),
+    _fault("what is addressed goes to anybody", balancing, "Balance.give", "if pinned is not None:", "if False:", "addressed"),
+    _fault(
+        "all goes to the first", balancing, "Balance.give",
+        "self._strategy(tuple(self._left.values()))", "min(self._left.values())", "balance",
+    ),
     _fault("what expired is claimed", claims, "_expired", "if late:", "late = False\n    if late:", "expiry"),
     _fault("a suspect is taken by name beside others", claims, "_by_name", "row.suspect and", "False and", "suspects"),
     _fault("one asked for twice is given twice", claims, "_by_name", "row.state != READY", "False", "claimed twice", "attempts"),
@@ -91,8 +112,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault("finished not counted", endings, "end", "count(rows, FINISHED)", "pass", "finished"),
     _fault("an end without its event", endings, "end", "events.append(", "(lambda *a: None)(", "endings"),
     _fault("too many tries", endings, "fail", "row.failures >= retry.tries", "row.failures > retry.tries", "tries"),
-    _fault("crashes among others count", endings, "crash", "1 if pools.is_alone(row.pool) else 0", "1", "tries"),
-    _fault("suspects among others", endings, "crash", "pool=pools.alone(row.pool)", "pool=row.pool", "suspects"),
+    _fault("crashes among others count", endings, "crash", "else pools.is_alone(row.pool)", "else True", "tries"),
+    _fault("suspects among others", endings, "crash", "else pools.alone(row.pool)", "else row.pool", "suspects"),
     _fault(
         "a rejection counts as a failure", endings, "unclaimed", "session=None,", "session=None, failures=row.failures + 1,",
         "tries",
@@ -121,12 +142,28 @@ FAULTS: tuple[Fault, ...] = (
     # requeue
     _fault(
         "requeue revives the old task", tasks, "requeue",
-        "_create(rows, again, None,", "_create(rows, again._replace(id=task.id), None,",
+        "create(rows, again, None,", "create(rows, again._replace(id=task.id), None,",
         "crash", "requeue", "final",
     ),
     _fault("requeue does not say where from", tasks, "requeue", "requeued_from=task.id", "requeued_from=None", "requeue"),
     _fault("a dead letter is requeued twice", tasks, "requeue", "if successor is not None:", "if False:", "requeue"),
     _fault("what succeeded is requeued", tasks, "requeue", "outcome.state not in DEAD_LETTERS", "False", "requeue"),
+    # messages
+    _fault(
+        "a repeated send is a new one", messages, "send", "if rows.one(TASK, message.id) is not None:", "if False:",
+        "sent once", "crash",
+    ),
+    _fault("a handler sends twice", messages, "send", "if before:", "if False:", "sent once"),
+    _fault("a handler without claim sends", messages, "send", "tasks.require_parent(", "(lambda *a: None)(", "fence"),
+    _fault("a recipient gets it twice", messages, "_places", "list(dict.fromkeys(found))", "found", "recipients"),
+    _fault(
+        "the sender gets its own", messages, "_places",
+        "map(_address, online(rows, ALL)) if str(address) != sender", "map(_address, online(rows, ALL))", "recipients",
+    ),
+    _fault("a message to nobody is forgotten", messages, "send", "if not places:", "if False:", "recipients"),
+    _fault("what is held takes too long", messages, "_post", "HELD if is_pulled(place.label) else", "", "tries"),
+    _fault("what was held is a suspect", endings, "crash", "suspect=0 if pulled else 1", "suspect=1", "suspects"),
+    _fault("what was held beside others is punished", burial, "bury", "len(claims) == 1 and", "", "tries"),
     # time
     _fault("due not derived", queue, "put", "due_of(row, policy)", "row.due", "due", "timers"),
     _fault("a deadline has no end", timers, "_turn_one", "row.deadline is not None and", "False and", "timers"),

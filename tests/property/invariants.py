@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Any
 
 from autogen_coord.core import endings, events
+from autogen_coord.core.addresses import NOBODY, Reach, is_pulled
 from autogen_coord.core.claims import Claim, Claims, Finish
+from autogen_coord.core.messages import Posted, Send
 from autogen_coord.core.pools import provider_in
 from autogen_coord.core.queue import CHILD_LEAD
 from autogen_coord.core.retry import RetryPolicy
@@ -82,6 +84,8 @@ class Watch:
         self.endings: Counter[str] = Counter()
         self.starts: Counter[str] = Counter()
         self.forgotten: set[str] = set()
+        self.sent: dict[tuple[str, str], list[Posted]] = {}
+        """What handlers sent, by task and step."""
         self.leases: dict[str, tuple[float, float]] = {}
         self.settled: set[str] = set()
         """Providers whose pools were emptied when they left: nothing may be left there since."""
@@ -128,7 +132,7 @@ class Watch:
             elif table is COUNTER:
                 require(new is not None and new.value >= (old.value if old else 0), "counters", rule, old, new)
             elif table is OUTCOME:
-                self._outcome(rule, old, new, now)
+                self._outcome(rule, old, new, changes, now)
             elif table is TASK:
                 require(old is None or (new is None and rule in FORGETTING), "final", rule, "changed a request", old, new)
             elif table is QUEUE:
@@ -144,13 +148,15 @@ class Watch:
         require(sorted(numbers) == list(range(first, first + len(numbers))), "events", rule, "wrote", numbers, "after", first - 1)
         require(numbers == sorted(numbers), "events", rule, "wrote out of order", numbers)
 
-    def _outcome(self, rule: str, old: OutcomeRow | None, new: OutcomeRow | None, now: float) -> None:
+    def _outcome(self, rule: str, old: OutcomeRow | None, new: OutcomeRow | None, changes: list[Change], now: float) -> None:
         if old is not None:
             require(new is None and rule in FORGETTING, "final", rule, "changed", old, "to", new)
             self.forgotten.add(old.id)
             return
         assert new is not None
-        require(self._live(new.id) is not None, "final", rule, "ended what is not live", new)
+        born = {change.new.id for change in changes if change.table is TASK and change.old is None}
+        to_nobody = rule == "messages.send" and new.capability == NOBODY and new.id in born
+        require(to_nobody or self._live(new.id) is not None, "final", rule, "ended what is not live", new)
         require(new.id not in self.ended, "final", rule, "ended once more", new)
         require(new.finished_at == now, "clock", rule, "wrote", new, "at", now)
         self.ended[new.id] = new
@@ -201,6 +207,11 @@ class Watch:
         failed, crashed = new.failures - old.failures, new.crashes - old.crashes
         require(failed in (0, 1) and (not failed or rule in ("claims.finish", "timers.turn")), "tries", rule, "failures", old, new)
         alone = old.pool.endswith("!alone")
+        if is_pulled(old.capability):  # nothing runs: it is no suspect, and it does not take too long
+            held = sum(row.session == old.session for row in self.mirror.rows(QUEUE).values())
+            alone = held == 1
+            require(not getattr(new, "suspect", 0), "suspects", rule, old, new)
+            require(not failed or rule != "timers.turn", "tries", rule, "ended what is held", old, new)
         require(crashed in (0, 1) and (not crashed or (rule == "burial.bury" and alone)), "tries", rule, "crashes", old, new)
 
     def _expiry(self, rule: str, old: QueueRow, outcome: OutcomeRow, now: float) -> None:
@@ -254,6 +265,8 @@ class Watch:
             self._submit(body, answer, error, now)
         elif rule == "tasks.broadcast" and error is None:
             self.inputs.update({id: body.template.input for _, id in answer.tasks if id in body.ids})
+        elif rule == "messages.send":
+            self._send(body, answer, error, changes)
         elif rule == "tasks.requeue" and error is None:
             self._requeue(body, answer, changes)
         elif rule == "claims.give_back":
@@ -265,9 +278,51 @@ class Watch:
             every = [self.mirror.rows(PROVIDER).get(id) for id in body.providers]
             self.settled |= {row.id for row in every if row is not None and not self._available(row)}
 
+    def _send(self, body: Send, answer: Any, error: Exception | None, changes: list[Change]) -> None:
+        message, step = body.message, (body.message.parent or "", body.message.step_key or "")
+        made = [change.new for change in changes if change.table is TASK]
+        if self._task(message.id) is not None:
+            require(error is None and not made, "sent once", "a repeat was not recognised:", body, answer)
+            return
+        if message.parent is not None:
+            row = self._live(message.parent)
+            if row is None or not self._stands(row.session, row.id, message.parent_attempt):
+                require(getattr(error, "code", "") == "stale_claim", "fence", "sent by a handler without claim:", body, error)
+                return
+            left = [one for one in self.sent.get(step, ()) if self._task(one.id) is not None]
+            if left:  # but for what was pruned since
+                heard = [one for one in left if self._task(one.id).capability != NOBODY]  # type: ignore[union-attr]
+                require(error is None and not made and answer == heard, "sent once", body, answer, "was", self.sent[step])
+                return
+        if error is not None:
+            require(not changes and body.to.reach in (Reach.AGENT, Reach.CAPABILITY), "recipients", body, error)
+            return
+        if message.step_key is not None:
+            self.sent[step] = [Posted(row.recipient or "", row.id) for row in made]
+        self.inputs.update({row.id: message.input for row in made})
+        told = [(row.recipient, row.id) for row in made if row.capability != NOBODY]
+        require(told == [tuple(one) for one in answer], "recipients", body, "told", answer, "made", made)
+        require(len({to for to, _ in told}) == len(told), "recipients", "one twice:", body, answer)
+        require([row.capability for row in made] == [NOBODY] or answer, "recipients", "to nobody:", body, made)
+        if body.to.reach in (Reach.EVERYONE, Reach.TOPIC):
+            require({to for to, _ in told} == self._subscribed(body), "recipients", body, answer, self._subscribed(body))
+        for row in made:
+            own = row.capability == f"inbox:{row.recipient}"
+            require(own or row.capability in (f"inbox:{row.recipient.partition('/')[0]}", NOBODY), "recipients", body, row)
+
+    def _subscribed(self, body: Send) -> set[str]:
+        """Whom a message to a topic or to everyone is for, by what is announced now."""
+        labels, key = {"topic:*"}, "default"
+        if body.to.reach is Reach.TOPIC:
+            type, _, key = body.to.name.partition("/")
+            labels = {f"topic:{type}", f"topic:{type}/{key}"}
+        rows = [row for row in self.mirror.rows(PROVIDER).values() if row.capability in labels and self._available(row)]
+        return {f"{row.agent_type}/{row.agent_key or key}" for row in rows} - {body.message.sender or ""}
+
     def _claim(self, body: Claim, answer: Claims, now: float) -> None:
         require(self._lives(body.session), "fence", "a claim by a session that does not live:", body)
-        wanted = Counter({want.provider: want.slots for want in body.wants})
+        free = Counter({offer.provider: offer.free for want in body.wants for offer in want.offers})
+        by_pool = 0
         named = set(body.tasks)
         taken: list[str] = []
         for row, task, text in answer.claimed:
@@ -285,27 +340,39 @@ class Watch:
                 require(not row.suspect or (body.alone and not taken), "suspects", "taken by name beside others:", row)
                 taken.append(row.id)
             else:
-                wanted[row.provider or ""] -= row.id not in named
-        require(all(left >= 0 for left in wanted.values()), "slots", body, "got", answer.claimed)
+                by_pool += row.id not in named
+                free[row.provider or ""] -= row.id not in named
+            pinned = provider_in(before.pool)
+            require(pinned in (None, row.provider), "addressed", before, "was given to", row.provider)
+        most = sum(want.slots for want in body.wants)
+        require(all(left >= 0 for left in free.values()) and by_pool <= most, "slots", body, "got", answer.claimed)
         if not named:
             self._order(body, answer, now)
 
     def _order(self, body: Claim, answer: Claims, now: float) -> None:
         """Claim again on paper; where something expired meanwhile and freed a lane, only what stood there before counts."""
         ready = {row.id: row for row in self.mirror.rows(QUEUE).values() if row.state == TaskState.READY}
-        got = [one.row.id for one in answer.claimed]
+        given = {one.row.id: one.row.provider or "" for one in answer.claimed}
         expected = []
         for want in body.wants:
-            best = sorted((row for row in ready.values() if row.pool in want.pools), key=lambda row: (row.rank, row.seq))[
-                : want.slots
-            ]
-            for row in best:
+            offers = {one.provider: one for one in want.offers}
+            left = want.slots
+            for row in sorted((row for row in ready.values() if row.pool in want.pools), key=lambda row: (row.rank, row.seq)):
+                pinned = provider_in(row.pool)
+                open_to = [one for one in offers.values() if one.free > 0 and pinned in (None, one.provider)]
+                if not left or not open_to:
+                    continue
+                left -= 1
                 del ready[row.id]
                 late = row.deadline is not None and row.deadline <= now
                 if late or (row.attempt == 0 and row.expires_at is not None and row.expires_at <= now):
                     return  # its end may have freed a lane, or taken children along
                 expected.append(row.id)
-        require(got == expected, "order", body, "got", got, "for", expected)
+                chosen = offers.get(given.get(row.id, ""), open_to[0])
+                least = min(one.active / one.limit for one in open_to)
+                require(chosen.active / chosen.limit == least, "balance", row, "was given to", chosen, "of", open_to)
+                offers[chosen.provider] = chosen._replace(active=chosen.active + 1)
+        require(list(given) == expected, "order", body, "got", given, "for", expected)
 
     def _fence(self, rule: str, body: Any, answer: Any, error: Exception | None, changes: list[Change]) -> None:
         stands = self._stands(body.session, body.task, body.attempt)

@@ -11,10 +11,13 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from autogen_coord.core import burial, claims, pruning, registry, sessions, tasks, timers
+from autogen_coord.core import burial, claims, messages, pruning, registry, sessions, tasks, timers
+from autogen_coord.core.addresses import EVERYONE, Address, Recipient, is_reserved, topic_label
+from autogen_coord.core.balancing import Candidate
 from autogen_coord.core.burial import Bury, Settle
-from autogen_coord.core.claims import Claim, Claims, Disown, Finish, GiveBack, Progress, Reject, Want
+from autogen_coord.core.claims import Claim, Claims, Disown, Finish, GiveBack, Progress, Reject, Serves, Want
 from autogen_coord.core.endings import Failure
+from autogen_coord.core.messages import Send
 from autogen_coord.core.pools import addressed, alone
 from autogen_coord.core.pruning import Prune, Purge
 from autogen_coord.core.registry import Announce, Withdraw
@@ -48,6 +51,9 @@ LEAVING = (
     ("submit_addressed", "claim_by_name", "submit_child", "submit_child", "give_back", "withdraw", "settle"),
 )
 """A provider goes while it is addressed: before its claims are given back, or after."""
+INBOXES: tuple[Address | str, ...] = (Address("box", "a"), Address("box", "b"), Address("box", "default"), "push")
+"""Own ones, and one of a type."""
+TO = tuple(Recipient.parse(text) for text in ("box/a", "box/a", "box/b", "push/x", "box/none", "capability:alpha", "topic:news/de"))
 STICKY = ("who-1", "who-2")
 RETRIES = tuple(
     policy.stored()
@@ -66,7 +72,9 @@ def look_up(rows: Rows, command: tuple[Table[Any], tuple[Key, ...]], now: float,
     return rows.get(table, keys)
 
 
-_MODULES = {module.__name__.rpartition(".")[2]: module for module in (burial, claims, pruning, registry, sessions, tasks, timers)}
+_MODULES = {
+    module.__name__.rpartition(".")[2]: module for module in (burial, claims, messages, pruning, registry, sessions, tasks, timers)
+}
 
 
 class Command(NamedTuple):
@@ -155,6 +163,7 @@ class World:
         self.claims: list[tuple[str, str, int]] = []
         self.submits: list[Submit] = []
         self.finishes: list[Finish] = []
+        self.sends: list[Send] = []
         self._drawn = 0
 
     def fresh(self, r: random.Random, letter: str = "t") -> str:
@@ -175,7 +184,17 @@ class World:
         return r.choice(some).id if some else "s-none"
 
     def providers(self, session: str | None = None) -> list[ProviderRow]:
-        return [row for row in self.mirror.rows(PROVIDER).values() if session in (None, row.session)]
+        """Of capabilities."""
+        return [row for row in self.serving(session) if not is_reserved(row.capability)]
+
+    def serving(self, session: str | None = None) -> list[ProviderRow]:
+        """Providers and inboxes."""
+        every = self.mirror.rows(PROVIDER).values()
+        return [row for row in every if session in (None, row.session) and row.kind != messages.SUBSCRIPTION_KIND]
+
+    def handlers(self) -> list[QueueRow]:
+        """What runs, and is not held for somebody."""
+        return [row for row in self.running() if not is_reserved(row.capability)]
 
     def running(self, session: str | None = None) -> list[QueueRow]:
         rows = self.mirror.rows(QUEUE).values()
@@ -310,12 +329,29 @@ def announcement(r: random.Random, session: str, labels: Iterable[str]) -> Comma
         name, version = registry.split_label(label)
         form = "{}" if r.random() < 0.92 else '{"other":1}'
         capabilities.append(CapabilityRow(name, version, "", form, "{}", None, 0.0))
-        providers.append(
-            ProviderRow(
-                f"{session}.{name}", session, session, label, version, "function", None, None, registry.ONLINE, 8, None, 0.0
-            )
-        )
+        providers += [
+            ProviderRow(id, session, session, label, version, "agent", "box", None, registry.ONLINE, 8, None, 0.0)
+            for id in (f"{session}.{name}", f"{session}.{name}.2")[: 1 + (r.random() > 0.7)]
+        ]
     return Command("registry.announce", Announce(session, tuple(capabilities), tuple(providers)))
+
+
+@_op(2)
+def _open_inbox(w: World, r: random.Random) -> Command | None:
+    return opening(w.session(r, 0.95), r.sample(INBOXES, r.choice((1, 2))), r.random() < 0.5)
+
+
+def opening(session: str, owners: Iterable[Address | str], subscribed: bool = False) -> Command:
+    """Inboxes, and subscriptions of their owners to a topic, of one source or all."""
+    known, providers = [], []
+    for owner in owners:
+        id = f"{session}.{owner}"
+        known.append(messages.inbox_row(owner))
+        providers += messages.inbox_providers(id, session, owner, 1)
+        if subscribed:
+            label = topic_label("news", "de" if isinstance(owner, str) else None)
+            providers.append(messages.subscription(f"{id}.news", session, label, owner))
+    return Command("registry.announce", Announce(session, tuple(known), tuple(providers)))
 
 
 @_op(1.5)
@@ -324,7 +360,8 @@ def _withdraw(w: World, r: random.Random) -> Command | None:
     running = w.running()
     if running and r.random() < 0.5:
         session = r.choice(running).session or ""
-    own = [row.id for row in w.providers(session if r.random() < 0.9 else None)]
+    whose = session if r.random() < 0.9 else None
+    own = [row.id for row in w.mirror.rows(PROVIDER).values() if whose in (None, row.session)]
     if not own:
         return None
     chosen = tuple(r.sample(own, r.randrange(1, len(own) + 1)))
@@ -335,7 +372,7 @@ def _withdraw(w: World, r: random.Random) -> Command | None:
 
 @_op(2)
 def _settle(w: World, r: random.Random) -> Command | None:
-    every = [row.id for row in w.providers() if r.random() < 0.1 or row.status != registry.ONLINE]
+    every = [row.id for row in w.serving() if r.random() < 0.1 or row.status != registry.ONLINE]
     if r.random() < 0.3:
         every = r.sample(every, len(every) // 2)
     return Command("burial.settle", Settle(tuple(every))) if every else None
@@ -400,8 +437,8 @@ def _submit_addressed(w: World, r: random.Random) -> Command | None:
 @_op(2.5)
 def _submit_child(w: World, r: random.Random) -> Command | None:
     """For the provider that runs its parent; or, by its parent's own key, the parent itself."""
-    keyed = [row for row in w.running() if w.mirror.rows(TASK)[row.id].key is not None]
-    running = keyed if keyed and r.random() < 0.7 else w.running()[-3:]
+    keyed = [row for row in w.handlers() if w.mirror.rows(TASK)[row.id].key is not None]
+    running = keyed if keyed and r.random() < 0.7 else w.handlers()[-3:]
     if not running:
         return None
     parent = r.choice(running)
@@ -420,6 +457,33 @@ def _broadcast(w: World, r: random.Random) -> Command | None:
     return Command("tasks.broadcast", Broadcast(template, tuple(w.fresh(r) for _ in range(r.choice((1, 4, 8))))))
 
 
+@_op(6)
+def _send(w: World, r: random.Random) -> Command | None:
+    again = [command for command in w.sends[-20:] if command.message.id in w.mirror.rows(TASK)]
+    if again and r.random() < 0.08:
+        return Command("messages.send", r.choice(again))  # once more, after an answer that was lost
+    handlers = w.handlers()
+    parent = r.choice(handlers) if handlers and r.random() < 0.4 else None
+    message = Submit(
+        w.fresh(r, "m"),
+        "a message",
+        BODIES[r.randrange(len(BODIES))],
+        kind="message",
+        priority=r.choice((0.0, 5.0, 5.0, 10.0)),
+        delay=r.choice((0.0, 0.0, 0.0, 2.0)),
+        ttl=r.choice((1.0, 8.0, 1_000.0, 1_000.0)),
+        sender=r.choice((None, "box/a", "push/default", "someone/else")),
+    )
+    to = EVERYONE if r.random() < 0.25 else r.choice(TO)
+    if parent is not None:
+        attempt = parent.attempt if r.random() < 0.9 else parent.attempt - 1
+        step = r.choice((None, "!send 1", "!send 1", "!send 2"))
+        message = message._replace(parent=parent.id, parent_attempt=attempt, step_key=step)
+    command = Send(message, to, w.session(r))
+    w.sends.append(command)
+    return Command("messages.send", command)
+
+
 @_op(3)
 def _cancel(w: World, r: random.Random) -> Command | None:
     return Command("tasks.cancel", Cancel(w.task(r, 0.9)))
@@ -436,13 +500,12 @@ def _claim(w: World, r: random.Random) -> Command | None:
     session = w.session(r, 0.95)
     ready = [row.capability for row in w.mirror.rows(QUEUE).values() if row.state == TaskState.READY]
     if ready and r.random() < 0.8:
-        able = [row.session for row in w.providers() if row.capability in ready and row.status == registry.ONLINE]
+        able = [row.session for row in w.serving() if row.capability in ready and row.status == registry.ONLINE]
         session = r.choice(able or [session])
-    serving = w.providers(session) if r.random() < 0.95 else w.providers()
-    wants = [_want(row, r) for row in serving if r.random() < 0.8]
+    serving = w.serving(session) if r.random() < 0.95 else w.serving()
+    wants = [_want(label, rows, r) for label, rows in _by_label(serving).items() if r.random() < 0.8]
     by_name = (w.task(r),) if r.random() < 0.1 else ()
-    serves = tuple((row.capability, row.id) for row in serving)
-    return Command("claims.claim", Claim(session, tuple(wants), by_name, serves, r.random() < 0.5))
+    return Command("claims.claim", Claim(session, tuple(wants), by_name, _serves(serving), r.random() < 0.5))
 
 
 @_op(2)
@@ -452,16 +515,35 @@ def _claim_by_name(w: World, r: random.Random) -> Command | None:
     if not some:
         return None
     chosen = r.choices(some, k=r.choice((1, 2, 3)))  # one twice is asked for twice, and given once
-    able = [row.session for row in w.providers() if row.capability == chosen[0].capability and row.status == registry.ONLINE]
+    able = [row.session for row in w.serving() if row.capability == chosen[0].capability and row.status == registry.ONLINE]
     session = r.choice(able) if able else w.session(r)
-    serves = tuple((row.capability, row.id) for row in w.providers(session))
+    serves = _serves(w.serving(session))
     return Command("claims.claim", Claim(session, (), tuple(row.id for row in chosen), serves, r.random() < 0.4))
 
 
-def _want(provider: ProviderRow, r: random.Random) -> Want:
-    own = addressed(provider.capability, provider.id)
-    pools = [provider.capability, own, alone(provider.capability), alone(own)]
-    return Want(tuple(r.sample(pools, r.choice((1, 4, 4, 4)))), provider.id, r.choice((1, 1, 2, 5)))
+def _by_label(providers: Iterable[ProviderRow]) -> dict[str, list[ProviderRow]]:
+    found: dict[str, list[ProviderRow]] = {}
+    for row in providers:
+        found.setdefault(row.capability, []).append(row)
+    return found
+
+
+def _serves(providers: Iterable[ProviderRow]) -> tuple[Serves, ...]:
+    return tuple(
+        Serves(label, tuple(Candidate(row.id, 0, row.max_concurrency) for row in rows))
+        for label, rows in _by_label(providers).items()
+    )
+
+
+def _want(label: str, providers: list[ProviderRow], r: random.Random) -> Want:
+    offers = []
+    for turn, row in enumerate(providers):
+        active = r.choice((0, 0, 1, 3))
+        offers.append(Candidate(row.id, active, active + r.choice((1, 1, 2, 5)), turn))
+    own = [label, *(addressed(label, row.id) for row in providers)]
+    pools = own + [alone(pool) for pool in own]
+    slots = min(sum(one.free for one in offers), r.choice((1, 2, 8, 8)))
+    return Want(tuple(r.sample(pools, r.choice((1, len(pools), len(pools))))), tuple(offers), slots)
 
 
 @_op(17)
@@ -496,7 +578,7 @@ def _give_back(w: World, r: random.Random) -> Command | None:
     if claim is None:
         return None
     session, task, attempt = claim
-    away = {row.id for row in w.providers() if row.status != registry.ONLINE}
+    away = {row.id for row in w.serving() if row.status != registry.ONLINE}
     homeless = [row for row in w.running() if row.provider in away]
     if homeless and r.random() < 0.6:
         row = r.choice(homeless)

@@ -34,7 +34,7 @@ from autogen_coord.settings import Settings
 from autogen_coord.stores.dictionary.store import DictionaryStore
 
 from .invariants import Violation, Watch, require
-from .programs import START, Command, Mirror, Program, World, a_range, announcement, make
+from .programs import INBOXES, START, Command, Mirror, Program, World, a_range, announcement, make, opening
 
 Maker = Callable[[World], Command | None]
 Answer = tuple[Any, tuple[Any, ...] | None]
@@ -261,7 +261,7 @@ class Play:
             if self._last is False:
                 break
         require(self._last is False or not providers, "burial", "settling never ends")
-        yield _step(0.0, announcement(_Calm(), last, ("alpha", "beta", "gamma:2")))
+        yield _step(0.0, announcement(_Calm(), last, ("alpha", "beta", "gamma:2")), opening(last, INBOXES))
         for _ in range(len(rows(TASK)) + 20):
             if not rows(QUEUE):
                 break
@@ -288,12 +288,12 @@ class Play:
         require(not due, "timers", "due however often the clock is turned:", due)
 
     def _claim_all(self, session: str) -> Command:
-        own = {row.capability: row.id for row in self.world.providers(session)}
+        own = {row.capability: row.id for row in self.world.serving(session)}
         wants = {}
         for row in self.world.mirror.rows(QUEUE).values():
             mine = own[row.capability]
             if row.state == TaskState.READY and pools.provider_in(row.pool) in (None, mine):
-                wants[row.pool] = Want((row.pool,), mine, 100)
+                wants[row.pool] = Want.of((row.pool,), mine, 100)
         return Command("claims.claim", Claim(session, tuple(wants.values())))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autogen_coord.core import burial, claims, endings, tasks
-from autogen_coord.core.claims import Claim, Disown, Finish, GiveBack, Progress, Reject, Want
+from autogen_coord.core.claims import Claim, Disown, Finish, GiveBack, Progress, Reject, Serves, Want
 from autogen_coord.core.tables import PROVIDER, QUEUE, TaskState
 from autogen_coord.core.tasks import Cancel
 from autogen_coord.errors import LeaseLostError, StaleClaimError
@@ -41,9 +41,9 @@ def test_a_task_is_claimed_once(two: Ground) -> None:
 
 def test_a_claim_says_which_pools_are_dry(work: Ground) -> None:
     work.submit("t")
-    answer = work.do(claims.claim, Claim("s1", [Want(("work", "work@p1"), "p1", 1)]))
+    answer = work.do(claims.claim, Claim("s1", [Want.of(("work", "work@p1"), "p1", 1)]))
     assert "work@p1" in answer.dry
-    assert "work" in work.do(claims.claim, Claim("s1", [Want(("work",), "p1", 1)])).dry
+    assert "work" in work.do(claims.claim, Claim("s1", [Want.of(("work",), "p1", 1)])).dry
 
 
 def test_a_dead_session_claims_nothing(work: Ground) -> None:
@@ -414,7 +414,7 @@ def test_an_addressed_task_of_a_dead_provider_ends(two: Ground) -> None:
 def test_a_claim_by_name_takes_a_child_whatever_its_rank(work: Ground) -> None:
     work.submit("first", priority=10)
     work.submit("child", priority=0)
-    command = Claim("s1", [], ("child", "none"), (("work", "p1"),))
+    command = Claim("s1", [], ("child", "none"), (Serves.of("work", "p1"),))
     assert [one.row.id for one in work.do(claims.claim, command).claimed] == ["child"]
     assert work.do(claims.claim, command).claimed == []
 
@@ -424,11 +424,11 @@ def test_a_suspect_child_is_claimed_by_name_only_where_nobody_works(two: Ground)
     two.submit("b")
     two.claim("s1", "p1", 2)
     two.kill("s1")
-    serves = (("work", "p2"),)
+    serves = (Serves.of("work", "p2"),)
     assert two.do(claims.claim, Claim("s2", [], ("a", "b"), serves, alone=False)).claimed == []
     assert [one.row.id for one in two.do(claims.claim, Claim("s2", [], ("a", "b"), serves, alone=True)).claimed] == ["a"]
 
 
 def test_a_child_for_another_provider_is_not_claimed_by_name(two: Ground) -> None:
     two.submit("t", target="p1")
-    assert two.do(claims.claim, Claim("s2", [], ("t",), (("work", "p2"),))).claimed == []
+    assert two.do(claims.claim, Claim("s2", [], ("t",), (Serves.of("work", "p2"),))).claimed == []

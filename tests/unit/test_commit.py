@@ -379,3 +379,15 @@ async def test_sources_may_go_along_with_a_batch() -> None:
         await until(lambda: bool(sent) and sent[0].done())
         assert store.batches == 1
         assert sent[0].result() == 1
+
+
+async def test_a_source_that_fails_leaves_nobody_waiting() -> None:
+    line = Line(DictionaryStore(), Settings())
+    line.join(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+    waiting = line.offer(add, "a")
+    async with soon():
+        with pytest.raises(ZeroDivisionError):
+            await line.run()
+        with pytest.raises(ClosedError) as caught:
+            await waiting
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -18,6 +18,7 @@ from autogen_coord.core.tables import OUTCOME, QUEUE, TaskState
 from autogen_coord.core.tasks import Cancel, Submit
 from autogen_coord.core.waiting import Waits
 from autogen_coord.errors import StoreUnavailableError
+from autogen_coord.settings import Settings
 from autogen_coord.stores.dictionary.store import DictionaryStore
 from tests.conftest import Ground, soon, until
 
@@ -140,6 +141,79 @@ async def test_addressed_work_goes_only_where_it_is_addressed(desk: Desk) -> Non
     await desk.submit("theirs", target="p2")
     await desk.submit("ours", target="p1")
     await desk.saw("ours")
+
+
+async def test_two_providers_of_a_capability_share_its_work(desk: Desk) -> None:
+    desk.provide("p1", limit=2)
+    desk.provide("p2", limit=2)
+    for id in "abcdef":
+        await desk.submit(id)
+    await desk.saw("a", "b", "c", "d")
+    by = [desk.claims[id].row.provider for id in "abcd"]
+    assert sorted(map(str, by)) == ["p1", "p1", "p2", "p2"]
+    await desk.end("b")
+    await desk.saw("a", "b", "c", "d", "e")
+    assert desk.claims["e"].row.provider == by[1]  # whose slot it was
+
+
+async def test_one_task_at_a_time_goes_to_each_provider_in_turn(desk: Desk) -> None:
+    desk.provide("p1", limit=2)
+    desk.provide("p2", limit=2)
+    for id in "abcd":
+        await desk.submit(id)
+        await until(lambda id=id: id in desk.claims)
+        await desk.end(id)
+    by = [desk.claims[id].row.provider for id in "abcd"]
+    assert by in (["p1", "p2", "p1", "p2"], ["p2", "p1", "p2", "p1"])
+
+
+async def test_when_one_of_two_providers_leaves_the_other_goes_on(desk: Desk) -> None:
+    desk.provide("p1", limit=1)
+    desk.provide("p2", limit=1)
+    desk.dispatcher.remove("p1")
+    for id in "ab":
+        await desk.submit(id)
+    await desk.saw("a")
+    assert desk.claims["a"].row.provider == "p2"
+    await desk.end("a")
+    await desk.saw("a", "b")
+
+
+async def test_what_is_held_is_no_work_a_suspect_runs_beside_it(desk: Desk) -> None:
+    desk.ground.provide("s1", "box", "inbox:writer/a")
+    desk.dispatcher.add_provider("box", "inbox:writer/a", 1, desk.start, holds=True)
+    await desk.line.put(tasks.submit, Submit("letter", "inbox:writer/a", "{}"))
+    await desk.saw("letter")
+    crashed(desk.ground, "bad")
+    desk.provide(limit=2)
+    await desk.saw("letter", "bad")
+    await desk.end("letter")
+    desk.dispatcher.resize("box", 1)
+    await desk.line.put(tasks.submit, Submit("next", "inbox:writer/a", "{}"))
+    await desk.saw("letter", "bad", "next")  # and is taken beside a lone suspect
+
+
+async def test_a_provider_without_slots_gets_its_work_when_it_grows(desk: Desk) -> None:
+    desk.provide(limit=0)
+    await desk.submit("a")
+    await desk.quiet()
+    assert desk.started == []
+    desk.dispatcher.resize("p1", 1)
+    await desk.saw("a")
+
+
+async def test_a_trial_is_answered_by_a_claim_that_began_after_it(desk: Desk) -> None:
+    desk.provide(limit=1)
+    await desk.quiet()
+    async with soon():
+        await desk.dispatcher.try_now("p1")
+    desk.ground.submit("a")  # by another process: no notice
+    async with soon():
+        await desk.dispatcher.try_now("p1")
+    assert desk.started == ["a"]
+    desk.dispatcher.remove("p1")
+    async with soon():
+        await desk.dispatcher.try_now("p1")  # nobody there: nothing to wait for
 
 
 async def test_a_stopped_dispatcher_claims_nothing_and_gives_back_what_comes_late(desk: Desk) -> None:
@@ -406,3 +480,20 @@ async def test_children_whose_claim_by_name_was_not_answered_are_asked_for_again
     desk.dispatcher._in_vain.add("child")
     desk.dispatcher._refused(StoreUnavailableError("busy"))
     assert not desk.dispatcher._in_vain
+
+
+async def test_a_look_does_not_heat_the_pools_of_a_provider_that_left_while_its_claim_was_on_its_way() -> None:
+    line = Line(DictionaryStore(), Settings())
+    dispatcher = Dispatcher(line, Settings(), lambda: None)
+    dispatcher.start("s1")
+    for provider, label in (("p1", "work"), ("p2", "other")):
+        dispatcher.add_provider(provider, label, 1, lambda claimed: None)
+    on_its_way = dispatcher.source()
+    assert on_its_way is not None
+    dispatcher.remove("p1")
+    dispatcher.looks()
+    on_its_way.future.cancel()
+    await asyncio.sleep(0)
+    following = dispatcher.source()
+    assert following is not None
+    assert all("work" not in pool for want in following.command.wants for pool in want.pools)

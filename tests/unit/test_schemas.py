@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field
@@ -35,6 +35,21 @@ class Pair:
     right: str
 
 
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+@dataclass
+class Both(Generic[T]):
+    left: T
+    right: T | None = None
+
+
+NAMED: Any = T  # as a value
+BOX: Any = Box
+BOTH: Any = Both
+
+
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
@@ -60,6 +75,49 @@ def test_a_value_comes_back_as_it_went(annotation: Any, value: Any) -> None:
 def test_an_annotation_that_says_nothing_is_refused(annotation: Any) -> None:
     with pytest.raises(InvalidInputError, match="the input of work"):
         Schema(annotation, "the input of work")
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        list[NAMED], dict[str, list[NAMED]], NAMED | None, tuple[int, NAMED], Annotated[NAMED, "x"], BOX, BOX[T], list[BOX],
+        BOX | None, BOTH, BOTH[T], BOTH[BOX], dict[str, BOX[T]],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_type_that_is_left_open_is_refused_however_deep(annotation: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"the input of work: .*type variable.*name the type"):
+        Schema(annotation, "the input of work")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (BOX[int], BOX[int](content=1)), (BOX[list[Pair]], BOX[list[Pair]](content=[Pair(1, "a")])), (BOTH[str], Both("a", None)),
+        (list[BOX[str]], [BOX[str](content="a")]), (BOX[BOX[int]], BOX[BOX[int]](content=BOX[int](content=1))),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_generic_whose_types_are_named_comes_back_as_it_went(annotation: Any, value: Any) -> None:
+    schema: Schema[Any] = Schema(annotation, "x")
+    back = schema.decode(schema.encode(value))
+    assert back == value
+    assert type(back) is type(value)
+    assert Schema(BOX[int], "x").json != Schema(BOX[str], "x").json
+
+
+def test_a_schema_accepts_what_it_need_not_change() -> None:
+    schema: Schema[Any] = Schema(Item, "x")
+    assert schema.accepts(Item(itemName="x"))
+    assert not schema.accepts("x")
+    assert Schema(int, "x").accepts(7)
+    assert not Schema(int, "x").accepts("7")
+    assert Schema(str, "x").accepts("7")
+
+
+def test_only_none_is_none() -> None:
+    assert Schema(type(None), "x").is_none
+    assert not Schema(int | None, "x").is_none
 
 
 class Opaque:

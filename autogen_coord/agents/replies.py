@@ -1,0 +1,108 @@
+"""The inbox that this process's requests are answered to: opened at the first of them, its address the same in every session.
+
+An answer is acknowledged when it comes. One that nobody awaits any more is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from ..core import claims, messages, registry
+from ..core.addresses import REPLY, Address
+from ..core.claims import Claimed, Finish
+from ..core.ids import new_id
+from ..core.process import Process
+from ..core.registry import Announce
+from ..core.tables import SUCCEEDED
+from ..errors import ClosedError, StoreError
+from .inbox import announce_here, withdraw_quietly
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 1_024
+"""Answers that are claimed and not yet acknowledged."""
+
+
+class Replies:
+    """Requests of one process that wait for their answers."""
+
+    def __init__(self, process: Process) -> None:
+        self.address = Address(REPLY, new_id())
+        self._process = process
+        self._id = ""
+        self._opening = asyncio.Lock()
+        self._awaited: dict[str, asyncio.Future[Claimed]] = {}
+
+    async def open(self) -> None:
+        """Announce the inbox, if it is not there yet. Raises: ClosedError, StoreError."""
+        async with self._opening:
+            if self._id:
+                return
+            id = new_id("i")
+            try:
+                await announce_here(self._process, lambda session: self._announcement(id, session))
+            except BaseException:  # also a cancellation: it may have been announced
+                self._process.spawn(withdraw_quietly(self._process, (id,)))
+                raise
+            self._serve(id)
+
+    async def announce_all(self, session: str) -> None:
+        """The process has a new session. Raises: LeaseLostError, StoreError."""
+        if self._id:
+            id = new_id("i")
+            self._process.dispatcher.remove(self._id)
+            await self._process.line.put(registry.announce, self._announcement(id, session))
+            self._serve(id)
+
+    def _announcement(self, id: str, session: str) -> Announce:
+        # no row that keeps it known, and no place among everyone: it ends with this process
+        return Announce(session, [], messages.inbox_providers(id, session, self.address, AT_ONCE)[:1])
+
+    def _serve(self, id: str) -> None:
+        self._id = id
+        self._process.dispatcher.add_provider(id, self.address.label, AT_ONCE, self._arrived, holds=True)
+
+    def expect(self, correlation: str) -> asyncio.Future[Claimed]:
+        """The message that will correlate."""
+        future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
+        self._awaited[correlation] = future
+        return future
+
+    def forget(self, correlation: str) -> None:
+        """Nobody waits for it any more."""
+        future = self._awaited.pop(correlation, None)
+        if future is not None and not future.cancel() and not future.cancelled():
+            future.exception()
+
+    def end(self, error: ClosedError) -> None:
+        """No answer comes any more: tell who waits."""
+        for future in self._awaited.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _arrived(self, claimed: Claimed) -> None:
+        waiting = self._awaited.get(claimed.task.correlation or "")
+        if waiting is not None and not waiting.done():
+            waiting.set_result(claimed)
+        else:
+            log.debug("an answer that nobody awaits is dropped", extra={"task_id": claimed.row.id})
+        self._acknowledge(claimed)
+
+    def _acknowledge(self, claimed: Claimed, tries: int = 0) -> None:
+        row = claimed.row
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, StoreError):
+                wait = min(0.1 * 2 ** min(tries, 6), 5.0)
+                asyncio.get_running_loop().call_later(wait, self._acknowledge, claimed, tries + 1)
+            else:  # also when the claim was lost: it comes again, and nobody awaits it then
+                self._process.dispatcher.ended(row.id, row.attempt)
+
+        command = Finish(row.session or "", row.id, row.attempt, SUCCEEDED, "null")
+        try:
+            self._process.line.offer(claims.finish, command, command.reads()).add_done_callback(answered)
+        except ClosedError:
+            self._process.dispatcher.ended(row.id, row.attempt)
