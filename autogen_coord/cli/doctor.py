@@ -27,7 +27,7 @@ from .options import DebugOption, JsonOption, NamespaceOption, StoreOption, file
 from .printing import amount, print_json, print_table, say, say_styled, size, span
 
 PACKAGES = "autogen-core", "autogen-agentchat", "autogen-ext", "pydantic", "aiosqlite", "jsonschema", "typer", "rich"
-FOR_REVIEW = "ruff", "radon"
+FOR_REVIEW = "ruff", "bandit", "radon", "interrogate"
 LINE = "0.7."
 """The line of AutoGen that this is made for."""
 FREE_WARN, FREE_FAIL = 1 << 30, 32 << 20

@@ -28,6 +28,10 @@ STYLES = {
     "cancelled": "yellow",
     "failed": "red",
     "expired": "red",
+    "online": "green",
+    "late": "yellow",
+    "draining": "yellow",
+    "offline": "red",
 }
 _BREAK = re.compile(r"\s*[\r\n\t\v\f]\s*")
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -49,6 +53,11 @@ def say(text: str = "") -> None:
 def complain(text: str) -> None:
     """Print a line on standard error, after `clean`."""
     typer.echo(f"error: {clean(text)}", err=True)
+
+
+def say_note(text: str) -> None:
+    """Print a line on standard error that is no error, after `clean`."""
+    typer.echo(clean(text), err=True)
 
 
 def print_json(value: Any) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..core import running
 from ..errors import CoordError
 from ..settings import Settings
-from .printing import amount
+from .printing import amount, complain
+
+if TYPE_CHECKING:
+    from ..review import Run
+
+INCOMPLETE = 3
+"""The exit code of a review that lacks answers: its report is written, and says which."""
 
 
 def review(
@@ -21,35 +29,53 @@ def review(
     out: Annotated[
         Path, typer.Option(help="Report to write, without its ending; a directory takes report.md, report.json.")
     ] = Path("report"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, max=64, help="Files at a time, per tool. Default: one per processor.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, max=64, help="Files at a time, per agent. Default: one per processor.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds that a tool gets for one file.")] = 30.0,
+    picture: Annotated[Path | None, typer.Option(hidden=True, help="Write the view, midway, as an SVG file.")] = None,
+    tally: Annotated[Path | None, typer.Option(hidden=True, help="Append a line for each execution to this file.")] = None,
 ) -> None:
-    """Review Python code: lint and complexity of every file, as durable tasks.
+    """Review Python code by five agents: lint, security, complexity, docstrings, and a summary.
 
-    Unchanged files are answered by the store. Killed midway, the same command finishes what is left.
+    Each file is a durable task per agent; unchanged files are answered by the store. Killed midway, the same command finishes
+    what is left. Ends with 0 when the report is whole, whatever it found, and with 3 when a tool failed on a file.
     """
-    from ..review import job, report  # AutoGen is loaded by this command alone, not by every other
-    from ..review.progress import progress_on
+    from .. import review  # AutoGen is loaded by this command alone, not by every other
+    from ..review.progress import shown
+    from ..review.view import Photographer
 
     try:
         settings = Settings.load(store=store, namespace=namespace)
-        with progress_on() as progress:
-            run = running.run(job.review(path, settings, progress, jobs))
-        paths = report.write(run.report, _base(out))
+        board = review.Board()
+        bounds = review.Bounds(timeout=timeout) if jobs is None else review.Bounds(jobs, timeout)
+        with ExitStack() as views:
+            views.enter_context(shown(board))
+            if picture is not None:
+                views.enter_context(Photographer(board, picture, f"autogen-coord review {path}"))
+            run = running.run(review.review(path, settings, board, bounds, tally))
+        paths = review.write(run.report, _base(out))
     except (CoordError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        complain(str(error))
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, running.Terminated) as stop:
         typer.echo("stopped; the same command finishes what is left", err=True)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
-    stored = run.tasks - run.ran
+    _tell(run, paths, as_json)
+
+
+def _tell(run: Run, paths: tuple[Path, Path], as_json: bool) -> None:
+    totals, stored = run.report.totals(), run.tasks - run.ran - len(run.report.failed)
     if as_json:
-        summary = run.report.summary() | {"tasks": run.tasks, "ran": run.ran, "stored": stored}
-        typer.echo(json.dumps(summary | {"reports": [str(one) for one in paths]}))
+        counts = {"tasks": run.tasks, "ran": run.ran, "stored": stored}
+        typer.echo(json.dumps(totals | counts | {"reports": [str(one) for one in paths]}))
     else:
-        typer.echo(_words(run.report.summary()))
+        typer.echo(_words(totals))
         typer.echo(f"{amount(run.tasks, 'task')}: {run.ran} run here, {stored} answered by the store")
         typer.echo("report: " + ", ".join(str(one) for one in paths))
+    if run.report.failed:
+        answers = amount(len(run.report.failed), "answer")
+        complain(f"{answers} of tools missing, see the end of the report; the same command asks for them again")
+        raise typer.Exit(INCOMPLETE)
 
 
 def _base(out: Path) -> Path:
@@ -58,7 +84,17 @@ def _base(out: Path) -> Path:
     return out.with_suffix("") if out.suffix in (".md", ".json") else out
 
 
-def _words(summary: dict[str, int | float | None]) -> str:
-    nouns = {"files": "file", "lines": "line", "findings": "finding", "complex_functions": "complex function"}
-    counts = [amount(int(summary[name] or 0), noun) for name, noun in (nouns | {"syntax_errors": "syntax error"}).items()]
-    return ", ".join([*counts, *(f"{summary[name]:,} {name}" for name in ("skipped", "failed"))])
+def _words(totals: Mapping[str, int | float | str | None]) -> str:
+    nouns = {
+        "files": "file",
+        "lines": "line",
+        "findings": "finding",
+        "security_issues": "security issue",
+        "complex_functions": "complex function",
+    }
+    counts = [amount(int(totals[name] or 0), noun) for name, noun in nouns.items()]
+    covered = totals["docstring_coverage"]
+    counts.append("nothing to document" if covered is None else f"{covered:g}% documented")
+    counts.append(amount(int(totals["syntax_errors"] or 0), "syntax error"))
+    graded = [] if totals["grade"] is None else [f"grade {totals['grade']}"]
+    return ", ".join([*graded, *counts, *(f"{totals[name]:,} {name}" for name in ("skipped", "failed"))])

@@ -96,11 +96,12 @@ def read_source(found: Found, limit: int = MAX_SOURCE) -> Source | Skipped:
         return Skipped(found.path, _too_large(limit))
     try:
         text = _decode(data)
-    except (SyntaxError, UnicodeDecodeError, LookupError):
+        digest = hashlib.sha256(text.encode()).hexdigest()  # some encodings decode to what is no text: lone surrogates
+    except (SyntaxError, ValueError, LookupError):
         return Skipped(found.path, "is not text in the encoding it declares")
     if len(json.dumps(text)) > limit:
         return Skipped(found.path, _too_large(limit))
-    return Source(found.path, text, hashlib.sha256(text.encode()).hexdigest())
+    return Source(found.path, text, digest)
 
 
 def _find_package(name: str) -> Target:

@@ -2,7 +2,7 @@
 
 The key of a task names everything that its answer depends on: tool, version and options, path, content. So an unchanged file is
 answered by the store, and a job that was killed goes on where it was: what was done is done, what was on its way is finished by
-this process or by any other that runs the same tools.
+this process or by any other that runs the same tools. The summary is a task like the others, keyed by the figures it sums up.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from autogen_coord import Coordination
+from autogen_coord import Capability, Coordination, TaskHandle
 
 from ..errors import InvalidInputError, RemoteError, TaskCancelledError, TaskCrashedError, TaskError, TaskExpiredError
 from ..settings import DAY, Settings
-from .capabilities import Complexity, FileJob, Findings, ReviewTools
+from . import agents, figures
+from .agents import Bench, ComplexityAgent, DocstringAgent, LintAgent, SecurityAgent, SummaryAgent, Tally
+from .answers import Complexity, Docstrings, FileJob, Findings, Security
+from .board import Board
+from .figures import condense
+from .file_review import Failed, FileReview
 from .files import MAX_SOURCE, Found, Skipped, Source, find_target, read_source, walk
-from .progress import Progress
-from .report import Failed, FileReview, Report
-from .tools import Measurers
+from .report import Report
+from .summary import Summary
+from .tools import TIMEOUT, Measurers, tool_versions
 
 BATCH = 100
 """Files that are read and submitted at once: what bounds the memory for sources."""
@@ -32,17 +38,12 @@ ROOM = 16_384
 """Bytes of a task's input that are not source: path, names, quotes."""
 DEADLINE = DAY
 """Seconds after which a task is given up that nobody could run, as when its version of the tool is gone."""
+SPARE = 60.0
+"""Seconds that an attempt gets beside those of its tool: the tool's own end comes first, in words that are always the same."""
 LONG_PATH = 100
 """A path longer than this stands in the key as its hash."""
 
 A = TypeVar("A")
-A_co = TypeVar("A_co", covariant=True)
-
-
-class Handle(Protocol[A_co]):
-    """What the job needs of a task's handle."""
-
-    async def result(self, timeout: float | None = None) -> A_co: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +55,51 @@ class Run:
     ran: int
 
 
-@dataclass(slots=True)
-class Answers:
-    """What has come in, by path."""
+@dataclass(frozen=True, slots=True)
+class Look(Generic[A]):
+    """What one agent is asked of each file, and what it said, by path."""
 
-    files: dict[str, int] = field(default_factory=dict)
-    """path -> lines"""
-    lint: dict[str, Findings] = field(default_factory=dict)
-    complexity: dict[str, Complexity] = field(default_factory=dict)
+    agent: str
+    tool: str
+    capability: Capability[FileJob, A]
+    answers: dict[str, A] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What has come in. ``lines``: those of each file that was read, by path."""
+
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)
+    lint: Look[Findings] = field(default_factory=lambda: Look(agents.LINT, "ruff", LintAgent.lint))
+    security: Look[Security] = field(default_factory=lambda: Look(agents.SECURITY, "bandit", SecurityAgent.inspect))
+    complexity: Look[Complexity] = field(default_factory=lambda: Look(agents.COMPLEXITY, "radon", ComplexityAgent.measure))
+    docstrings: Look[Docstrings] = field(default_factory=lambda: Look(agents.DOCSTRINGS, "interrogate", DocstringAgent.cover))
+
+    @property
+    def looks(self) -> tuple[Look[Any], ...]:
+        return self.lint, self.security, self.complexity, self.docstrings
 
     def reviews(self) -> list[FileReview]:
-        return [FileReview(path, lines, self.lint.get(path), self.complexity.get(path)) for path, lines in self.files.items()]
+        lint, security = self.lint.answers, self.security.answers
+        complexity, docstrings = self.complexity.answers, self.docstrings.answers
+        return [
+            FileReview(path, lines, lint.get(path), security.get(path), complexity.get(path), docstrings.get(path))
+            for path, lines in self.lines.items()
+        ]
 
 
-async def review(name: str, settings: Settings, progress: Progress, jobs: int | None = None) -> Run:
-    """Review the directory, file or package ``name`` with ``jobs`` files at a time per tool (None: one per processor).
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """``jobs``: files at a time per agent; ``timeout``: seconds that a tool gets for one file."""
+
+    jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
+    timeout: float = TIMEOUT
+
+
+async def review(name: str, settings: Settings, board: Board, bounds: Bounds | None = None, tally: Path | None = None) -> Run:
+    """Review the directory, file or package ``name``, and tell the board how it goes; see `Tally` for ``tally``.
 
     Findings, unreadable files and tools that fail stand in the report. Killed at any moment, the same call with the same store
     finishes what is left and reports the same.
@@ -82,65 +111,108 @@ async def review(name: str, settings: Settings, progress: Progress, jobs: int | 
     if not found:
         why = f" ({skipped[0].path}: {skipped[0].why})" if skipped else ""
         raise InvalidInputError(f"no Python files to review in {name!r}{why}; give a directory or package that has .py files")
-    size = jobs or max(2, os.cpu_count() or 2)
+    bounds = bounds or Bounds()
+    versions = {**tool_versions(), "summary": figures.VERSION}
+    answers = Answers(skipped)
+    board.introduce(_shown(answers, versions))
+    board.expect(agents.SUMMARY, 1)
     async with AsyncExitStack() as stack:
-        tools = ReviewTools(await stack.enter_async_context(Measurers(size)), size)
+        bench = Bench(versions, board, stack.enter_context(Tally(tally)))
+        measurers = [Measurers(tool, bounds.jobs, bounds.timeout) for tool in ("bandit", "radon", "interrogate")]
+        for one in measurers:
+            await stack.enter_async_context(one)
         # opened after, so closed before: handlers that still run at the end keep their tools
         coord = await stack.enter_async_context(Coordination.open(settings.store, settings=settings, namespace=settings.namespace))
-        answers = Answers(skipped=skipped)
-        tasks = await collect(coord, tools, found, answers, progress, min(MAX_SOURCE, settings.max_input - ROOM))
-    report = Report(target.name, tools.versions, answers.reviews(), answers.skipped, answers.failed)
-    return Run(report, tasks, tools.ran)
+        await provide(coord, bench, measurers, bounds)
+        await coord.provide(SummaryAgent, factory=lambda: SummaryAgent(bench), type=agents.SUMMARY)
+        job = Job(coord, versions, answers, board, bounds.timeout + SPARE)
+        await job.ask_files(found, min(MAX_SOURCE, settings.max_input - ROOM))
+        summary = await job.ask_summary()
+    report = Report(target.name, versions, answers.reviews(), answers.skipped, answers.failed, summary)
+    return Run(report, len(job.tasks), len(job.tasks & bench.ran))
 
 
-async def collect(
-    coord: Coordination, tools: ReviewTools, found: list[Found], answers: Answers, progress: Progress, limit: int = MAX_SOURCE
-) -> int:
-    """Provide the tools, submit two tasks for each file, and wait for all answers. Returns the number of tasks."""
-    await coord.provide(tools.lint)
-    await coord.provide(tools.complexity)
-    progress.expect(2 * len(found))
-    tasks = 0
-    try:
-        async with asyncio.TaskGroup() as waiting:
-            for batch in _batches(found):
-                sources = await asyncio.to_thread(_read, batch, limit, answers)
-                progress.expect(2 * (len(sources) - len(batch)))
-                linted = await coord.submit_many(
-                    tools.lint,
-                    [FileJob(path=one.path, source=one.text, tool=tools.versions["ruff"]) for one in sources],
-                    keys=[key_of("ruff", tools.versions["ruff"], one) for one in sources],
-                    timeout=DEADLINE,
-                    retry_failed=True,
-                )
-                measured = await coord.submit_many(
-                    tools.complexity,
-                    [FileJob(path=one.path, source=one.text, tool=tools.versions["radon"]) for one in sources],
-                    keys=[key_of("radon", tools.versions["radon"], one) for one in sources],
-                    timeout=DEADLINE,
-                    retry_failed=True,
-                )
-                for one, lint, complexity in zip(sources, linted, measured, strict=True):
-                    waiting.create_task(_await(lint, one.path, "ruff", answers.lint, answers, progress))
-                    waiting.create_task(_await(complexity, one.path, "radon", answers.complexity, answers, progress))
-                tasks += 2 * len(sources)
-    except* Exception as group:
-        raise group.exceptions[0] from None
-    return tasks
+async def provide(coord: Coordination, bench: Bench, measurers: Sequence[Measurers], bounds: Bounds) -> None:
+    """Register those who look at files; ``measurers``: of bandit, radon and interrogate. Raises: ConfigError, StoreError."""
+    bandit, radon, interrogate = measurers
+    jobs = bounds.jobs
+    await coord.provide(LintAgent, factory=lambda: LintAgent(bench, bounds.timeout), type=agents.LINT, max_concurrency=jobs)
+    await coord.provide(SecurityAgent, factory=lambda: SecurityAgent(bench, bandit), type=agents.SECURITY, max_concurrency=jobs)
+    await coord.provide(
+        ComplexityAgent, factory=lambda: ComplexityAgent(bench, radon), type=agents.COMPLEXITY, max_concurrency=jobs
+    )
+    await coord.provide(
+        DocstringAgent, factory=lambda: DocstringAgent(bench, interrogate), type=agents.DOCSTRINGS, max_concurrency=jobs
+    )
+
+
+class Job:
+    """One run: its questions to the agents, and what they answered. ``attempt_timeout``: seconds of one attempt.
+
+    ``versions`` are what is asked, by tool; the agents may answer from another process that has the same.
+    """
+
+    def __init__(
+        self, coord: Coordination, versions: Mapping[str, str], answers: Answers, board: Board, attempt_timeout: float
+    ) -> None:
+        self._coord = coord
+        self._versions = versions
+        self._board = board
+        self._attempt_timeout = attempt_timeout
+        self._answers = answers
+        self.tasks: set[str] = set()
+        """The ids of all that was asked."""
+
+    async def ask_files(self, found: Sequence[Found], limit: int = MAX_SOURCE) -> None:
+        """Ask about each file, and wait for all answers; a file beyond ``limit`` bytes is skipped."""
+        looks = self._answers.looks
+        for look in looks:
+            self._board.expect(look.agent, len(found))
+        try:
+            async with asyncio.TaskGroup() as waiting:
+                for batch in _batches(found):
+                    sources = await asyncio.to_thread(_read, batch, limit, self._answers)
+                    for look in looks:
+                        self._board.expect(look.agent, len(sources) - len(batch))
+                        await self._ask(look, sources, waiting)
+        except* Exception as group:
+            raise group.exceptions[0] from None
+
+    async def ask_summary(self) -> Summary | None:
+        """Have the answers summed up. None when that gave no answer."""
+        answers = self._answers
+        job = await asyncio.to_thread(condense, answers.reviews(), len(answers.skipped), len(answers.failed))
+        handle = await self._coord.submit(SummaryAgent.sum_up, job, key=job.key, timeout=DEADLINE, retry_failed=True)
+        into: dict[str, Summary] = {}
+        await self._await(handle, agents.ALL_FILES, agents.SUMMARY, agents.SUMMARY, into)
+        return into.get(agents.ALL_FILES)
+
+    async def _ask(self, look: Look[A], sources: Sequence[Source], waiting: asyncio.TaskGroup) -> None:
+        version = self._versions[look.tool]
+        handles = await self._coord.submit_many(
+            look.capability,
+            [FileJob(path=one.path, source=one.text, tool=version) for one in sources],
+            keys=[key_of(look.tool, version, one) for one in sources],
+            timeout=DEADLINE,
+            attempt_timeout=self._attempt_timeout,
+            retry_failed=True,
+        )
+        for handle, one in zip(handles, sources, strict=True):
+            waiting.create_task(self._await(handle, one.path, look.agent, look.tool, look.answers))
+
+    async def _await(self, handle: TaskHandle[A], path: str, agent: str, tool: str, into: dict[str, A]) -> None:
+        self.tasks.add(handle.id)
+        try:
+            into[path] = await handle.result()
+        except TaskError as error:
+            self._answers.failed.append(Failed(path, tool, _reason(error)))
+        self._board.settle(agent, failed=path not in into)
 
 
 def key_of(tool: str, version: str, source: Source) -> str:
     """The task's key; the same for the same content under the same relative path, wherever it lies."""
     path = source.path if len(source.path) <= LONG_PATH else hashlib.sha256(source.path.encode()).hexdigest()
     return f"{tool}:{version}:{path}:{source.digest[:32]}"
-
-
-async def _await(handle: Handle[A], path: str, tool: str, into: dict[str, A], answers: Answers, progress: Progress) -> None:
-    try:
-        into[path] = await handle.result()
-    except TaskError as error:
-        answers.failed.append(Failed(path, tool, _reason(error)))
-    progress.advance()
 
 
 def _reason(error: TaskError) -> str:
@@ -175,13 +247,19 @@ def _read(batch: list[Found], limit: int, answers: Answers) -> list[Source]:
         item = read_source(found, limit)
         if isinstance(item, Source):
             sources.append(item)
-            answers.files[item.path] = len(item.text.splitlines())
+            answers.lines[item.path] = len(item.text.splitlines())
         else:
             answers.skipped.append(item)
     return sources
 
 
-def _batches(found: list[Found]) -> Iterator[list[Found]]:
+def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
     rest = iter(found)
     while batch := list(islice(rest, BATCH)):
         yield batch
+
+
+def _shown(answers: Answers, versions: Mapping[str, str]) -> dict[str, str]:
+    """Each agent's tool and its version, without what stands for options."""
+    tools = {look.agent: f"{look.tool} {versions[look.tool].partition('-')[0]}" for look in answers.looks}
+    return {**tools, agents.SUMMARY: "fixed rules"}

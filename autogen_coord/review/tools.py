@@ -1,8 +1,8 @@
 """The tools, each in a process of its own: off the event loop, stopped for good when its attempt is cancelled or out of time.
 
-ruff is started per file (4 ms). radon is Python and slow to load, so a few processes (`Measurers`) stay and take one file after
-another; one that hangs, crashes or is cancelled in mid-file is killed and replaced. Sources go in by pipe: the tools read what was
-hashed, and never the disk.
+ruff is started per file (4 ms). bandit, radon and interrogate are Python and slow to load, so a few processes of each (`Measurers`)
+stay and take one file after another; one that hangs, crashes or is cancelled in mid-file is killed and replaced. Sources go in by
+pipe: the tools read what was hashed, and never the disk.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..errors import ConfigError
+from . import measure
 
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", list[dict[str, Any]], dict[str, Any])
 
 TIMEOUT = 30.0
-"""Seconds that a tool gets for one file."""
+"""Seconds that a tool gets for one file, unless told otherwise."""
+ORPHANED = 5.0
+"""Seconds more after which a measuring process that hangs ends by itself, when whoever would have killed it was killed."""
 MAX_LINE = 64 << 20
 """Bytes of one answer of a measuring process."""
 
@@ -38,6 +40,10 @@ RUFF_OPTIONS = (
     "--target-version=py313",  # accepts every syntax; older ones are a matter for the author's own configuration
     "--output-format=json",
 )
+FORM = 2
+"""Raised when we keep more of ruff's answer than before: what older stores hold is asked again."""
+BANDIT_PLUGINS = "bandit.plugins", "bandit.blacklists"
+"""Where bandit finds its tests: other packages may bring some."""
 
 
 class ToolError(Exception):
@@ -49,8 +55,18 @@ def tool_versions() -> dict[str, str]:
 
     Raises: ConfigError when a tool is not installed.
     """
-    options = hashlib.sha256(" ".join(RUFF_OPTIONS).encode()).hexdigest()[:8]
-    return {"ruff": f"{_version('ruff')}-{options}", "radon": f"{_version('radon')}-py{sys.version_info[0]}.{sys.version_info[1]}"}
+    python = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # whose grammar the tools parse by that are Python themselves
+    plugins = [(one.name, one.value) for group in BANDIT_PLUGINS for one in entry_points(group=group)]
+    return {
+        "ruff": f"{_version('ruff')}-{_digest(RUFF_OPTIONS, FORM)}",
+        "bandit": f"{_version('bandit')}-{_digest(sorted(plugins))}-{python}",
+        "radon": f"{_version('radon')}-{_digest(measure.LONGEST)}-{python}",
+        "interrogate": f"{_version('interrogate')}-{_digest(sorted(measure.INTERROGATE_OPTIONS.items()))}-{python}",
+    }
+
+
+def _digest(*options: object) -> str:
+    return hashlib.sha256(repr(options).encode()).hexdigest()[:8]
 
 
 def _version(package: str) -> str:
@@ -66,7 +82,7 @@ async def run_ruff(path: str, source: str, timeout: float = TIMEOUT, command: Se
     Raises: ToolError.
     """
     start = command or (_ruff(), "check", *RUFF_OPTIONS, f"--stdin-filename={path}", "-")
-    async with _process(start) as process:
+    async with _process("ruff", start) as process:
         try:
             async with asyncio.timeout(timeout):
                 out, err = await process.communicate(source.encode())
@@ -81,14 +97,26 @@ async def run_ruff(path: str, source: str, timeout: float = TIMEOUT, command: Se
 def _ruff() -> str:
     from ruff import find_ruff_bin
 
-    return str(find_ruff_bin())
+    try:
+        return str(find_ruff_bin())
+    except FileNotFoundError as error:
+        raise ToolError("ruff's program is not where its package puts it; install ruff again") from error
+
+
+async def _started(tool: str, command: Sequence[str], stderr: int, limit: int) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=stderr, limit=limit, start_new_session=True
+        )  # Ctrl-C is for us: a tool that it ended would count as one that crashed
+    except OSError as error:
+        raise ToolError(f"{tool} could not be started: {error.strerror or type(error).__name__}") from error
 
 
 @asynccontextmanager
-async def _process(command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(tool: str, command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that does not outlive its block."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    process = await _started(tool, command, asyncio.subprocess.PIPE, MAX_LINE)
     try:
         yield process
     finally:
@@ -105,11 +133,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class Measurers:
-    """At most ``size`` measuring processes, started when needed. Whoever opens it closes it, and they end with it."""
+    """At most ``size`` measuring processes of one tool, started when needed. Whoever opens it closes it, and they end with it."""
 
-    def __init__(self, size: int, timeout: float = TIMEOUT, command: Sequence[str] | None = None) -> None:
+    def __init__(self, tool: str, size: int, timeout: float = TIMEOUT, command: Sequence[str] | None = None) -> None:
         # -P: this directory, whose modules have common names, does not go on the path of the new process
-        self._command = command or (sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name("measure.py")))
+        self._command = command or (sys.executable, "-P", "-W", "ignore", measure.__file__, tool, str(timeout + ORPHANED))
+        self._tool = tool
         self._timeout = timeout
         self._free = asyncio.Semaphore(size)
         self._idle: list[asyncio.subprocess.Process] = []
@@ -122,24 +151,24 @@ class Measurers:
             await _end(self._idle.pop())
 
     async def measure(self, source: str) -> dict[str, Any]:
-        """The answer of `autogen_coord.review.measure.measure`; waits for a free process.
+        """The tool's answer, see `measure.measurer`; waits for a free process.
 
         Raises: ToolError.
         """
         async with self._free:
-            process = self._take() or await self._start()
+            process = self._take() or await _started(self._tool, self._command, asyncio.subprocess.DEVNULL, MAX_LINE)
             try:
                 async with asyncio.timeout(self._timeout):
-                    answer = await _ask(process, source)
+                    answer = await _ask(self._tool, process, source)
             except TimeoutError:
-                raise ToolError(f"radon gave no answer in {self._timeout:g} s") from None
+                raise ToolError(f"{self._tool} gave no answer in {self._timeout:g} s") from None
             else:
                 self._idle.append(process)
             finally:
                 if process not in self._idle:
                     await _end(process)
         if "failed" in answer:
-            raise ToolError(f"radon: {answer['failed']}")
+            raise ToolError(f"{self._tool}: {answer['failed']}")
         return answer
 
     def _take(self) -> asyncio.subprocess.Process | None:
@@ -149,12 +178,8 @@ class Measurers:
                 return process
         return None
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        return await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=nowhere, limit=MAX_LINE)
 
-
-async def _ask(process: asyncio.subprocess.Process, source: str) -> dict[str, Any]:
+async def _ask(tool: str, process: asyncio.subprocess.Process, source: str) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -162,10 +187,10 @@ async def _ask(process: asyncio.subprocess.Process, source: str) -> dict[str, An
         await process.stdin.drain()
         line = await process.stdout.readline()
     except (ConnectionError, ValueError) as error:  # it died while we wrote; its answer was beyond MAX_LINE
-        raise ToolError("radon's process ended in mid-file") from error
+        raise ToolError(f"{tool}'s process ended in mid-file") from error
     if not line:
-        raise ToolError(f"radon's process ended with code {await process.wait()}")
-    return _parsed("radon", line, dict)
+        raise ToolError(f"{tool}'s process ended with code {await process.wait()}")
+    return _parsed(tool, line, dict)
 
 
 def _parsed(tool: str, out: bytes, kind: type[K]) -> K:

@@ -122,7 +122,16 @@ def test_a_file_is_read_by_the_encoding_it_declares(tmp_path: Path) -> None:
     assert "é" in source.text
 
 
-@pytest.mark.parametrize("data", [b"x = '\xff'\n", b"# coding: no-such-code\n", b"# coding: ascii\nx = '\xe9'\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x = '\xff'\n",
+        b"# coding: no-such-code\n",
+        b"# coding: ascii\nx = '\xe9'\n",
+        b"# coding: undefined\nx = 1\n",
+        b"# coding: unicode_escape\nx = '\\ud800'\n",  # decodes, but to what is no text
+    ],
+)
 def test_a_file_that_is_not_text_is_left_out_with_its_reason(tmp_path: Path, data: bytes) -> None:
     place = tmp_path / "a.py"
     place.write_bytes(data)
