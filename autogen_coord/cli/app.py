@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import CoordError
 from ..settings import plain
-from . import doctor, events, migrate, review, tasks
+from . import agents, call, doctor, events, messages, migrate, review, tasks
 from .options import DebugOption, Shown
 from .printing import clean
 
@@ -26,13 +26,17 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name=NAME,
-    help="Durable coordination for AutoGen: look at a store, steer its tasks, run the demo job.",
+    help="Durable coordination for AutoGen: look at a store, steer its tasks, call its agents, run the demo job.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command("review")(review.review)
+app.add_typer(agents.app, name="agents")
+app.command("call")(call.call)
+app.command("send")(messages.send)
+app.command("receive")(messages.receive)
 app.add_typer(tasks.app, name="tasks")
 app.command("events")(events.events)
 app.command("doctor")(doctor.doctor)
@@ -52,7 +56,7 @@ def root(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Durable coordination for AutoGen: look at a store, steer its tasks, run the demo job."""
+    """Durable coordination for AutoGen: look at a store, steer its tasks, call its agents, run the demo job."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

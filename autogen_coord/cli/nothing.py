@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from ..core import inspect
+from ..core.addresses import is_reserved
 from ..core.store import Range, Store
 from ..core.tables import FINAL, LIVE, OUTCOME
 from ..settings import Settings
@@ -41,6 +42,7 @@ async def nothing(
     if capability is not None:
         known = await inspect.known_capabilities(store)
         if capability not in known:
+            known = [label for label in known if not is_reserved(label)]
             return f"{said}: nobody ever announced it; known are {_names(known)}" if known else f"{said}: none was ever announced"
     if states:
         there = {} if counts is None else {state: f"{counts.states[state]:,}" for state in LIVE if state in counts.states}

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ..core.requests import Priority
 from ..core.store import Store
 from ..errors import ConfigError
 from ..settings import DAY, MAX_SECONDS, Settings
@@ -44,6 +45,23 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
+def time_span(text: str) -> float:
+    """`seconds`, where a number without a unit is seconds: of waiting, nothing is lost by it."""
+    return seconds(text if text.strip()[-1:].isalpha() else f"{text}s")
+
+
+def priority(text: str) -> float:
+    """A priority by its name, or as a number from 0 to 10."""
+    named = Priority.__members__.get(text.upper())
+    try:
+        number = float(text) if named is None else float(named)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 10:
+        raise typer.BadParameter(f"{text!r} is no priority: a number from 0 to 10, or {', '.join(Priority.__members__).lower()}")
+    return number
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="PATH|URL", help="The store: a path or sqlite:///path. Default: settings, else coord.db."),
@@ -53,6 +71,10 @@ NamespaceOption = Annotated[
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_note_debug)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PriorityOption = Annotated[
+    float | None,
+    typer.Option(parser=priority, metavar="P", help="0 to 10, or low, normal, high, urgent, critical. Default: normal."),
+]
 CapabilityOption = Annotated[str | None, typer.Option("--capability", metavar="NAME", help="Only tasks of this capability.")]
 
 

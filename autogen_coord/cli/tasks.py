@@ -13,6 +13,7 @@ import typer
 
 from ..core import inspect, pruning
 from ..core import tasks as rules
+from ..core.addresses import NOBODY
 from ..core.ids import new_id
 from ..core.inspect import TaskInfo
 from ..core.outcomes import output_of
@@ -282,6 +283,8 @@ async def _unanswered(store: Store, capability: str | None, children: bool) -> t
             passed["requeued already"] += 1
         elif info.superseded_by is not None:
             passed["superseded by a later task of the same key"] += 1
+        elif info.capability == NOBODY:
+            passed["to nobody (such a message is sent again)"] += 1
         elif info.parent is not None and not children:
             passed["made by a parent (--children takes these)"] += 1
         else:

@@ -3,148 +3,37 @@
 from __future__ import annotations
 
 import ast
-import asyncio
-import io
 import json
 import logging
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import pytest
 import typer
 
 import autogen_coord
 from autogen_coord import Settings, TaskState
-from autogen_coord.cli import app, doctor, main, review
+from autogen_coord.cli import app, doctor
 from autogen_coord.cli.printing import clean, moment, print_table, span
-from autogen_coord.core import burial, claims, registry, sessions, tasks
-from autogen_coord.core.burial import Bury
+from autogen_coord.core import claims, tasks
 from autogen_coord.core.claims import Claim, Finish, Want
 from autogen_coord.core.endings import Failure
 from autogen_coord.core.pruning import Prune, prune
-from autogen_coord.core.registry import Announce
-from autogen_coord.core.sessions import OpenSession
 from autogen_coord.core.store import Transaction
-from autogen_coord.core.tables import SESSION, CapabilityRow, ProviderRow
 from autogen_coord.core.tasks import Submit
 from autogen_coord.errors import NotFoundError
-from autogen_coord.review.progress import Pace, PlainProgress
-from autogen_coord.stores import open_store
 from autogen_coord.stores.sqlite import checkup, files
 from autogen_coord.stores.sqlite.gate import Gate
+from tests.acceptance.desk import LASTING, SECRET, Desk
 
-T = TypeVar("T")
 Group: type[Any] = typer.core.TyperGroup
-LASTING = Settings(session_ttl=3000.0, suspect_after=2000.0)
-"""Sessions that need no beat while a test looks."""
-SECRET = "a-secret-body"
 NFS = "36 35 98:0 / / rw,noatime master:1 - nfs4 server:/export rw\n"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Desk:
-    """A store and the command line on it."""
-
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.path = path
-        self._capsys = capsys
-
-    def write(self, fold: Callable[[Transaction, float], T], settings: Settings = LASTING, namespace: str = "default") -> T:
-        """Run rules on the store, as a process would."""
-
-        async def run() -> T:
-            store = await open_store(str(self.path), namespace, settings)
-            try:
-                return await store.transact(fold)
-            finally:
-                await store.close()
-
-        return asyncio.run(run())
-
-    def run(self, *args: str) -> Said:
-        """Run a command with ``--store``."""
-        return self.bare(*args, "--store", str(self.path))
-
-    def bare(self, *args: str) -> Said:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(args)
-        out, err = self._capsys.readouterr()
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else 0, out, err)
-
-    def json(self, *args: str) -> Any:
-        said = self.run(*args, "--json")
-        assert said.code == 0, said.err
-        return json.loads(said.out)
-
-    # a small world: a process with a provider, and tasks
-
-    def provide(self, session: str = "s1", slots: int = 1, settings: Settings = LASTING) -> None:
-        def fold(rows: Transaction, now: float) -> None:
-            sessions.open_session(rows, OpenSession(session, "process", "host:1"), now, settings)
-            capability = CapabilityRow("work", "1", "", "{}", "{}", None, 0.0)
-            provider = ProviderRow(
-                f"p-{session}", session, session, "work", "1", "function", None, None, "online", slots, None, 0.0
-            )
-            registry.announce(rows, Announce(session, [capability], [provider]), now, settings)
-
-        self.write(fold, settings)
-
-    def submit(self, id: str, settings: Settings = LASTING, **options: Any) -> None:
-        command = Submit(id, "work", options.pop("input", json.dumps(SECRET)), **options)
-        self.write(lambda rows, now: tasks.submit(rows, command, now, settings), settings)
-
-    def claim(self, session: str = "s1", slots: int = 1) -> list[str]:
-        want = Want(("work", "work!alone"), f"p-{session}", slots)
-        answer = self.write(lambda rows, now: claims.claim(rows, Claim(session, [want]), now, LASTING))
-        return [one.row.id for one in answer.claimed]
-
-    def finish(self, id: str, output: str | None = '"done"', error: str = "") -> None:
-        failure = Failure("remote", "ValueError", error, 'File "x.py", line 1', retryable=False) if error else None
-        command = Finish("s1", id, 1, TaskState.SUCCEEDED, None if error else output, failure)
-        self.write(lambda rows, now: claims.finish(rows, command, now, LASTING))
-
-    def fail(self, id: str, error: str = "no such article") -> None:
-        self.submit(id)
-        assert self.claim() == [id]
-        self.finish(id, error=error)
-
-    def kill(self, session: str) -> None:
-        """As if the process had died and another had noticed."""
-
-        def fold(rows: Transaction, now: float) -> None:
-            row = rows.get(SESSION, (session,))[0]
-            assert row is not None
-            rows.put(SESSION, row._replace(state=sessions.DEAD))
-            burial.bury(rows, Bury(session), now, LASTING)
-
-        self.write(fold)
-
-    def sql(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            connection.execute(statement)
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("AUTOGEN_COORD_")]:
-        monkeypatch.delenv(name)
-    return Desk(tmp_path / "coord.db", capsys)
 
 
 def why(desk: Desk, id: str) -> str:
@@ -318,7 +207,7 @@ class TestSeeing:
 
     def test_an_expired_task_says_what_passed(self, desk: Desk) -> None:
         desk.submit("e", ttl=1e-6)
-        desk.write(lambda rows, now: claims.claim(rows, Claim("s1", [Want(("work",), "p-s1", 9)]), now, LASTING))
+        desk.write(lambda rows, now: claims.claim(rows, Claim("s1", [Want.of(("work",), "p-s1", 9)]), now, LASTING))
         assert "its deadline or ttl passed" in desk.run("tasks", "dead").out
 
     def test_show_tells_the_attempts(self, desk: Desk) -> None:
@@ -597,8 +486,13 @@ LOOKING = [
     ("events", "--follow"),
     ("doctor",),
     ("migrate",),
+    ("agents", "list"),
+    ("agents", "show", "work"),
 ]
 CHANGING = [
+    ("call", "work", "1"),
+    ("send", "writer", "1"),
+    ("receive", "writer", "--timeout", "0"),
     ("tasks", "cancel", "a"),
     ("tasks", "requeue", "a"),
     ("tasks", "requeue", "--all"),
@@ -874,46 +768,6 @@ class TestWhatIsWritten:
         assert rows == [(name, str(field.default)) for name, field in Settings.model_fields.items()]
         assert "AUTOGEN_COORD_CONFIG" in text
         assert "autogen-coord.toml" in text
-
-    def test_counts_have_their_plural(self) -> None:
-        names = "files", "lines", "findings", "complex_functions", "syntax_errors", "skipped", "failed"
-        one, two = (review._words(dict.fromkeys(names, count)) for count in (1, 2))
-        assert one == "1 file, 1 line, 1 finding, 1 complex function, 1 syntax error, 1 skipped, 1 failed"
-        assert two == "2 files, 2 lines, 2 findings, 2 complex functions, 2 syntax errors, 2 skipped, 2 failed"
-
-
-class TestReviewProgress:
-    def test_what_the_store_answers_at_once_is_no_rate(self) -> None:
-        pace = Pace(0.0)
-        pace.total = 200
-        for _ in range(100):
-            pace.advance(0.1)
-        assert pace.words(0.5) == "no rate yet"
-        for tenth in range(20, 40):
-            pace.advance(tenth / 10)
-        assert pace.words(4.0) == "7/s, 12 s left"
-
-    def test_silence_is_told_and_ends(self) -> None:
-        pace = Pace(0.0)
-        pace.total = 2
-        pace.advance(0.1)
-        assert not pace.is_silent(1.0)
-        assert pace.words(1.2).startswith("waiting for an answer (a killed run's tasks come back")
-        pace.advance(3.0)
-        assert pace.words(9.0).endswith("0 s left")
-
-    def test_away_from_a_terminal_silence_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("autogen_coord.review.progress.SILENT", 0.02)
-        out = io.StringIO()
-        with PlainProgress(out) as progress:
-            progress.expect(1)
-            until = time.monotonic() + 5
-            while "waiting" not in out.getvalue() and time.monotonic() < until:
-                time.sleep(0.01)
-            time.sleep(0.1)
-            assert out.getvalue().count("waiting") == 1
-            progress.advance()
-        assert out.getvalue().splitlines()[-1] == "review: 1 of 1 tasks, 0 s left"
 
 
 class TestTheCommandItself:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .model_server import ModelServer
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -60,14 +64,60 @@ bob: no
 4 task.progressed thinking
 5 task.completed
 """,
+    "plain_autogen/translator": "Translation(words='bonne nuit', number=1)\n",
+    "existing_agent": """\
+durable: Translation(words='bonjour', number=1)
+attempt 1: failed the dictionary is away
+attempt 2: succeeded
+by message: Translation(words='bonne nuit', number=2)
+""",
+    "capability_agent": """\
+tides: 3 times 'the'
+on its way: searching tides for 'the'
+winds: 2 times 'the'
+Its longest words {'items': {'type': 'string'}, 'type': 'array'}
+tides: ['lifts', 'falls']
+agents made: ['tides', 'winds']
+""",
+    "assistant_and_team": """\
+What lifts the sea? The moon.
+What lights the night? The moon.
+What circles the earth? The moon.
+panel: The moon pulls the water up.
+again: The moon pulls the water up. True
+""",
+    "messages_with_priorities": """\
+writer has feedback: more sea, less sand
+writer has task: chapter one
+writer has task: make coffee
+editor was told: ['result from writer/default: chapter one is written', 'status from writer/default: half of it']
+request: Chapter one.
+went to: ['writer/default']
+went to: ['editor/default', 'writer/default']
+went to: []
+writer has status: the book is out
+writer has status: the book is out
+editor was told: status from press/default: the book is out
+dead letter: not my trade
+dead letter: nobody who is subscribed to 'gossip/default' was online when this was sent
+""",
 }
+IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities"]
+QUESTIONS = ["What lifts the sea?", "What lights the night?", "What circles the earth?", "Why are there tides?"]
 
 
-def run(program: Path, *arguments: str, cwd: Path) -> str:
+def started(program: Path, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A program that has ended. What the developer's own environment says of models counts for nothing."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(program), *arguments],
+        cwd=cwd, env={**own, **environment}, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+def run(program: Path, *arguments: str, cwd: Path, **environment: str) -> str:
     """What a program says; it ends well, and leaves nothing unclosed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program), *arguments], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE
-    )
+    done = started(program, *arguments, cwd=cwd, **environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
@@ -78,7 +128,7 @@ def blocks(page: str) -> list[str]:
 
 
 def test_every_sample_is_run() -> None:
-    assert {path.stem for path in SAMPLES.glob("*.py")} == set(SAID)
+    assert {path.relative_to(SAMPLES).with_suffix("").as_posix() for path in SAMPLES.rglob("*.py")} == set(SAID)
 
 
 @pytest.mark.process
@@ -86,6 +136,50 @@ def test_every_sample_is_run() -> None:
 @pytest.mark.parametrize("name", SAID)
 def test_a_sample_says_what_it_promises_on_a_file(name: str, tmp_path: Path) -> None:
     assert run(SAMPLES / f"{name}.py", str(tmp_path / "coord.db"), cwd=tmp_path) == SAID[name]
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_a_sample_in_memory_says_the_same_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    assert run(SAMPLES / f"{name}.py", cwd=tmp_path) == SAID[name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_existing_agent_knows_nothing_of_this_package() -> None:
+    imports = re.findall(r"^\s*(?:from|import) (\S+)", (SAMPLES / "plain_autogen/translator.py").read_text(encoding="utf-8"), re.M)
+    assert "autogen_core" in imports
+    assert not [name for name in imports if name.startswith("autogen_coord")]
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+def test_agents_and_teams_talk_to_a_server_and_no_model_call_sees_two_callers(server: ModelServer, tmp_path: Path) -> None:
+    told = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "secret", "OPENAI_MODEL": "small", "NO_PROXY": "127.0.0.1"}
+    said = run(SAMPLES / "assistant_and_team.py", str(tmp_path / "coord.db"), cwd=tmp_path, **told)
+    *asked, panel = QUESTIONS
+    heard = "heard: heard: " + panel
+    assert said.splitlines() == [*(f"{each} heard: {each}" for each in asked), f"panel: {heard}", f"again: {heard} True"]
+
+    assert {(one.authorization, one.model) for one in server.requests} == {("Bearer secret", "small")}
+    callers = [[question for question in QUESTIONS if question in one.text] for one in server.requests]
+    assert sorted(callers) == sorted([[each] for each in asked] + [[panel]] * 4)  # two speakers, selected by two; once, not again
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+def test_a_server_without_a_client_for_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "openai.py").write_text("raise ImportError('not installed')", encoding="utf-8")
+    told = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "PYTHONPATH": str(tmp_path)}
+    done = started(SAMPLES / "assistant_and_team.py", str(tmp_path / "coord.db"), cwd=tmp_path, **told)
+    assert done.returncode == 1
+    assert 'pip install "autogen-ext[openai]"' in done.stderr.splitlines()[-1]
 
 
 def test_the_first_program_of_the_readme_is_the_sample() -> None:
