@@ -1,6 +1,8 @@
 """Durable tasks per second, end to end, against AutoGen's in-process `send_message` to the same handler.
 
 sqlite-1, -64, -256   calls in flight; submit, claim, handler and finish with their events, SQLite FULL, one process
+agent-1, -256         the same with the handler in a CapabilityAgent on AutoGen's runtime, against send_message to that very agent
+old-agent-256         the same with a RoutedAgent that knows nothing of us, provided by its AgentId
 null-256              the same over the dictionary store, so that the difference is what the database costs
 latency-1             one call at a time, p50, against three bare one-row SQLite FULL commits on the same disk
 backlog-256           beside 1,000,000 finished and 300,000 waiting tasks, against an empty store
@@ -25,7 +27,7 @@ from statistics import median
 
 from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, message_handler
 
-from autogen_coord import Coordination, capability
+from autogen_coord import CapabilityAgent, Coordination, capability
 from autogen_coord.core import housekeeping
 from autogen_coord.core.pruning import Prune, prune
 from autogen_coord.settings import Settings
@@ -67,6 +69,21 @@ class Shortener(RoutedAgent):
         return shortened(message)
 
 
+class ShorteningAgent(CapabilityAgent):
+    """The same by both ways: a capability, and a message handler."""
+
+    def __init__(self) -> None:
+        super().__init__("shortens a text")
+
+    @capability(max_concurrency=SLOTS)
+    async def shorten(self, text: Text) -> Text:
+        return shortened(text)
+
+    @message_handler
+    async def on_text(self, message: Text, ctx: MessageContext) -> Text:
+        return shortened(message)
+
+
 INPUT = Text("a long text")
 
 
@@ -90,6 +107,22 @@ async def theirs() -> AsyncIterator[Call]:
 
 
 @asynccontextmanager
+async def both(store: str, agent: type[Shortener] | type[ShorteningAgent]) -> AsyncIterator[tuple[Call, Call]]:
+    """A durable call of an agent on a runtime, and a message to it over that runtime."""
+    runtime = SingleThreadedAgentRuntime()
+    await agent.register(runtime, "shortener", agent)  # type: ignore[arg-type]
+    runtime.start()
+    recipient = AgentId("shortener", "default")
+    async with Coordination.open(store, runtime=runtime, settings=Settings()) as coord:
+        if agent is Shortener:
+            await coord.provide(recipient, "shorten", input=Text, output=Text, max_concurrency=SLOTS)
+            yield lambda: coord.call("shorten", INPUT, returns=Text), lambda: runtime.send_message(INPUT, recipient)
+        else:
+            yield lambda: coord.call(ShorteningAgent.shorten, INPUT), lambda: runtime.send_message(INPUT, recipient)
+    await runtime.stop_when_idle()
+
+
+@asynccontextmanager
 async def folder() -> AsyncIterator[Path]:
     """A new folder on the working directory's disk (/tmp may be memory, where a commit costs nothing)."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as path:
@@ -104,6 +137,16 @@ def _tasks(store: str, concurrency: int) -> Case:
                 mine, other = await interleaved(call, send, concurrency, ROUNDS, SECONDS)
         notes = {"spread": spread(mine), "spread_theirs": spread(other)}
         return [Figure(f"{store}-{concurrency}", median(mine), "tasks/s", SEND_MESSAGE, median(other), notes)]
+
+    return case
+
+
+def _agents(name: str, agent: type[Shortener] | type[ShorteningAgent], concurrency: int) -> Case:
+    async def case() -> Sequence[Figure]:
+        async with folder() as path, both(str(path / "coord.db"), agent) as (call, send):
+            mine, other = await interleaved(call, send, concurrency, ROUNDS, SECONDS)
+        notes = {"spread": spread(mine), "spread_theirs": spread(other)}
+        return [Figure(name, median(mine), "tasks/s", f"{SEND_MESSAGE} to the same agent", median(other), notes)]
 
     return case
 
@@ -257,6 +300,9 @@ CASES: dict[str, Case] = {
     "sqlite-1": _tasks("sqlite", 1),
     "sqlite-64": _tasks("sqlite", 64),
     "sqlite-256": _tasks("sqlite", 256),
+    "agent-1": _agents("agent-1", ShorteningAgent, 1),
+    "agent-256": _agents("agent-256", ShorteningAgent, 256),
+    "old-agent-256": _agents("old-agent-256", Shortener, 256),
     "null-256": _tasks("null", 256),
     "latency-1": latency,
     "backlog-256": backlog,
