@@ -69,6 +69,7 @@ class Messaging:
         self.inboxes = Inboxes(process)
         self._replies = Replies(process)
         self._subscriptions: dict[tuple[str, Address | str], str] = {}
+        self._subscribing = asyncio.Lock()
 
     # sending
 
@@ -208,15 +209,16 @@ class Messaging:
         """See `Coordination.subscribe`. Raises: InvalidInputError, StoreError."""
         self._process.check()
         key = topic_of(topic), subscriber_of(recipient)
-        if key in self._subscriptions:
-            return
-        id = self._subscriptions[key] = new_id("u")
-        try:
-            await announce_here(self._process, lambda session: _subscription(id, session, key))
-        except BaseException:  # also a cancellation: it may have been announced
-            del self._subscriptions[key]
-            self._process.spawn(withdraw_quietly(self._process, (id,)))
-            raise
+        async with self._subscribing:
+            if key in self._subscriptions:
+                return
+            id = new_id("u")
+            try:
+                await announce_here(self._process, lambda session: _subscription(id, session, key))
+            except BaseException:  # also a cancellation: it may have been announced
+                self._process.spawn(withdraw_quietly(self._process, (id,)))
+                raise
+            self._subscriptions[key] = id
 
     async def unsubscribe(self, topic: str | TopicId, recipient: str | AgentId | AgentType) -> None:
         """See `Coordination.unsubscribe`. Raises: InvalidInputError, NotFoundError, StoreError."""

@@ -4,6 +4,9 @@ It sits on the line as a source: asked before each batch, it adds one claim for 
 hoped to have something ready. A submit heats its own pool, so that it is claimed in the transaction that stores it. A pool goes
 cold when a claim found less than it wanted; a notice (of this process's commits, or a look after another's) heats it again.
 
+Providers of one capability share what is claimed, by a strategy (see `balancing`). Inboxes *hold* what they take: nothing runs, so
+they are claimed for whatever else is held back, and a process that only holds messages counts as empty.
+
 Bounds hold where work enters: a handler that waits for a child gives its slot back and takes it again without asking.
 
 Suspects (tasks whose process died) run alone: when one is ready, the process holds new work back until it is empty, runs it,
