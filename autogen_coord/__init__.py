@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .core.messages import MessageKind, Posted
     from .core.requests import Options, Priority
     from .core.retry import RetryPolicy
-    from .core.running import Terminated, run
+    from .core.running import Interrupted, Terminated, run
     from .core.tables import TaskState
     from .errors import (
         CallTimeoutError,
@@ -72,6 +72,7 @@ __all__ = [
     "DuplicateTaskError",
     "Event",
     "EventsPrunedError",
+    "Interrupted",
     "InvalidInputError",
     "InvalidOutputError",
     "LeaseLostError",
@@ -159,6 +160,7 @@ _HOMES = {
     ),
     "core.retry": ("RetryPolicy",),
     "core.running": (
+        "Interrupted",
         "Terminated",
         "run",
     ),

@@ -357,7 +357,8 @@ class Coordination:
         It is yours until you acknowledge or reject it, see `Message`. The first time opens the agent's inbox here, until the close.
         Several receivers of one agent, in any processes, share its messages.
 
-        Raises: InvalidInputError for what cannot be an address, ClosedError; StoreError where ``timeout`` is 0.
+        Raises: InvalidInputError for what cannot be an address, ClosedError; StoreError when the inbox could not be opened, or
+        where ``timeout`` is 0.
         """
         return await self._open.messaging.receive(recipient, timeout)
 
@@ -375,6 +376,7 @@ class Coordination:
         """Send a message to an agent, and wait for the body of its reply, as a ``returns``.
 
         ``timeout``: seconds (300 unless said otherwise); it is the message's ttl too. Cancelling the caller cancels the message.
+        The reply is a message of kind RESULT or ERROR; others that correlate do not end it.
 
         Raises: what `send` raises; CallTimeoutError; RemoteError when the reply is of kind ERROR, or the agent's handler failed for
         good; TaskCancelledError, TaskCrashedError; InvalidInputError for a reply that is no ``returns``; ClosedError.

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from autogen_core import AgentId, AgentRuntime, AgentType, CancellationToken, MessageContext, RoutedAgent
 
+from ..core.calls import inside
 from ..errors import InvalidInputError
 from .capability import Capability
 from .context import TaskContext
@@ -28,12 +29,17 @@ class Invocation:
 
     async def run(self, agent: CapabilityAgent, token: CancellationToken) -> Any:
         """Call the agent's method; cancelling the token stops it, as it stops one that is called directly."""
-        work = asyncio.ensure_future(self._call(agent, self.input, self.context))
+        work = asyncio.ensure_future(self._handle(agent))
         token.link_future(work)
         try:
             return await work
         finally:
             work.cancel()
+
+    async def _handle(self, agent: CapabilityAgent) -> Any:
+        """In the attempt's name: a runtime calls its agents in `asyncio.Task`s of its own, which know nothing of it."""
+        with inside(self.context.handling):
+            return await self._call(agent, self.input, self.context)
 
 
 class CapabilityAgent(RoutedAgent):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import defaultdict
 from functools import lru_cache
 from typing import Any, cast
 
@@ -37,7 +36,7 @@ class Calling:
         self.runtime = runtime
         self._grace = grace
         self._made: set[AgentId] = set()
-        self._making: defaultdict[AgentId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._making: dict[AgentId, _Making] = {}
 
     def require(self, agent_type: str) -> None:
         """Raises: ConfigError for a type that nobody registered on the runtime (as far as the runtime tells)."""
@@ -58,10 +57,16 @@ class Calling:
         """The live agent of this id, made when it is first wanted. Raises: ConfigError; what its factory raises."""
         if id in self._made:
             return await self._instance(id)
-        async with self._making[id]:
-            agent = await self._instance(id)
-            self._made.add(id)
-        self._making.pop(id, None)
+        making = self._making.setdefault(id, _Making())
+        making.callers += 1
+        try:
+            async with making.lock:
+                agent = await self._instance(id)
+                self._made.add(id)
+        finally:
+            making.callers -= 1
+            if not making.callers:
+                del self._making[id]
         return agent
 
     async def _instance(self, id: AgentId) -> Agent:
@@ -120,6 +125,16 @@ class Calling:
             await asyncio.wait([sent], timeout=self._grace)
             sent.cancel()  # an end that comes later wedges AutoGen's stop_when_idle(), so it was waited for
             raise
+
+
+class _Making:
+    """An agent that is being made, and how many callers want it."""
+
+    __slots__ = ("callers", "lock")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.callers = 0
 
 
 class _Token(CancellationToken):

@@ -10,22 +10,28 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team
 from autogen_agentchat.messages import BaseChatMessage, StructuredMessage
 from autogen_core import CancellationToken
+from autogen_core.model_context import ChatCompletionContext
+from autogen_core.tools import BaseTool, Workbench
 
 from ..core.schemas import Schema
-from ..errors import ConfigError
+from ..errors import ConfigError, InvalidInputError
 from .context import TaskContext
 from .runner import Reported
 
 log = logging.getLogger(__name__)
 
 Factory = Callable[[], ChatAgent | Team | Awaitable[ChatAgent | Team]]
+Rememberer = ChatAgent | Team | ChatCompletionContext
+LOOKED_AT = 10_000
+"""How many objects are looked at for what remembers."""
 PATIENCE = 1.0
 """Seconds that a team gets to stop by its cancellation token, before what runs in it is cancelled."""
 
@@ -50,17 +56,15 @@ class Chat:
         runner = await made if inspect.isawaitable(made) else made
         if not isinstance(runner, ChatAgent | Team):
             raise ConfigError(f"the factory of {self._label} made a {type(runner).__name__}: an AgentChat agent or team is wanted")
-        agents = list(_parts(runner))
-        self._refuse_shared(agents)
+        parts = list(_parts(runner))
+        self._refuse_shared(parts)
         try:
             result = await _run(runner, self._task(input))
         finally:
-            await _close(agents)
+            await _close(parts)
         return self._value(result)
 
-    def _refuse_shared(self, agents: Sequence[ChatAgent | Team]) -> None:
-        memories = [_memory(agent) for agent in agents]
-        parts = [*agents, *(memory for memory in memories if memory is not None)]
+    def _refuse_shared(self, parts: Sequence[Rememberer]) -> None:
         for part in parts:
             if _seen.get(id(part)) is part:
                 raise ConfigError(
@@ -83,34 +87,44 @@ class Chat:
             return None
         forms: list[Any] = [last.content] if isinstance(last, StructuredMessage) else []
         text = last.to_text()
-        forms += [last, text]
+        for form in (*forms, last, text):
+            if self._output.accepts(form):
+                return form
         try:
-            forms.append(json.loads(text))
-        except ValueError:
-            pass
-        return next((form for form in forms if self._output.accepts(form)), text)
+            return self._output.decode_strictly(text)
+        except InvalidInputError:
+            return _structure(text)
 
 
-def _parts(runner: ChatAgent | Team) -> Iterator[ChatAgent | Team]:
-    """It, and whoever works in it: participants, an inner team, an agent that it wraps, agents and teams that are its tools."""
-    yield runner
-    for part in _inner(runner):
-        if isinstance(part, ChatAgent | Team):
-            yield from _parts(part)
+def _structure(text: str) -> Any:
+    """The JSON object or list that it may be, else the text: what of it does not fit the output the runner says."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict | list) else text
 
 
-def _memory(part: ChatAgent | Team) -> object | None:
-    return getattr(part, "model_context", None) or getattr(part, "_model_context", None)
+def _parts(runner: ChatAgent | Team) -> Iterator[Rememberer]:
+    """It, and what remembers in it: found in the attributes of agents, teams, workbenches and tools, and in collections there."""
+    seen: set[int] = set()
+    left: deque[object] = deque([runner])
+    while left and len(seen) < LOOKED_AT:
+        one = left.popleft()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ChatAgent | Team | ChatCompletionContext):
+            yield one
+        left += _held_by(one)
 
 
-def _inner(part: ChatAgent | Team) -> Iterator[object]:
-    yield from getattr(part, "_participants", ())
-    yield getattr(part, "_team", None)
-    yield getattr(part, "_wrapped_agent", None)
-    workbenches = getattr(part, "_workbench", None)
-    for workbench in workbenches if isinstance(workbenches, list) else [workbenches]:
-        for tool in getattr(workbench, "_tools", ()):
-            yield getattr(tool, "_task_runner", None)
+def _held_by(one: object) -> Iterable[object]:
+    if isinstance(one, ChatAgent | Team | Workbench | BaseTool):
+        return list(vars(one).values()) if hasattr(one, "__dict__") else ()
+    if isinstance(one, dict):
+        return list(one.values())
+    return list(one) if isinstance(one, list | tuple | set | frozenset) else ()
 
 
 async def _run(runner: ChatAgent | Team, task: str | BaseChatMessage | Sequence[BaseChatMessage]) -> TaskResult:
@@ -144,7 +158,7 @@ def _running(runner: ChatAgent | Team) -> list[asyncio.Future[Any]]:
     """What runs in a team's own runtime: a team has no other way to be stopped when a participant ignores its token."""
     found: list[asyncio.Future[Any]] = []
     for part in _parts(runner):
-        if getattr(part, "_embedded_runtime", False):
+        if isinstance(part, Team) and getattr(part, "_embedded_runtime", False):
             found += getattr(getattr(part, "_runtime", None), "_background_tasks", ())
     return found
 
@@ -158,10 +172,10 @@ def _unwrapped(error: RuntimeError) -> Exception:
     return error
 
 
-async def _close(agents: Sequence[ChatAgent | Team]) -> None:
-    for agent in agents:
-        if isinstance(agent, ChatAgent):
+async def _close(parts: Sequence[Rememberer]) -> None:
+    for part in parts:
+        if isinstance(part, ChatAgent):
             try:
-                await agent.close()
+                await part.close()
             except Exception as error:
                 log.warning("an agent could not be closed: %s", type(error).__name__)

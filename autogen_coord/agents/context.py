@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core import bodies
+from ..core.calls import Handling, inside
 from ..core.requests import Options
 from ..errors import InvalidInputError
 
@@ -64,6 +65,7 @@ class TaskContext:
         deadline: float | None,
         label: str,
         sticky: str | None = None,
+        handling: Handling | None = None,
     ) -> None:
         self._port = port
         self._ordinals: dict[tuple[str, str], int] = {}
@@ -75,6 +77,8 @@ class TaskContext:
         self.capability = label
         self.sticky = sticky
         self.agent: str | None = None
+        self.handling = handling
+        """The attempt that this is, as the process knows it."""
 
     @property
     def cancelled(self) -> asyncio.Event:
@@ -104,7 +108,8 @@ class TaskContext:
 
         Raises: what `Coordination.call` raises; StaleClaimError when this attempt no longer holds its claim.
         """
-        return await self._port.asking.call_child(self, capability, input, returns, options)
+        with inside(self.handling):
+            return await self._port.asking.call_child(self, capability, input, returns, options)
 
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
         """Tell how far the task is: ``fraction`` from 0 to 1. Raises: StaleClaimError, InvalidInputError."""
@@ -136,7 +141,8 @@ class TaskContext:
 
         Raises: what `Coordination.request` raises; StaleClaimError when this attempt no longer holds its claim.
         """
-        return await self._port.messaging.request(recipient, body, returns, timeout, options, self)
+        with inside(self.handling):
+            return await self._port.messaging.request(recipient, body, returns, timeout, options, self)
 
     def ordinal(self, label: str, digest: str) -> int:
         """How many children of this capability and input this attempt asked for before."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..core import claims, messages, registry
+from ..core import claims, directory, messages, registry
 from ..core.addresses import Address
 from ..core.calls import HANDLER
 from ..core.claims import Claimed, Finish, GiveBack
@@ -46,6 +46,10 @@ async def announce_here(process: Process, make: Callable[[str], Announce]) -> No
             continue
         if session == process.session:
             return
+
+
+def _no_claim(seconds: float) -> StoreUnavailableError:
+    return StoreUnavailableError(f"no claim could be made within {seconds:g} s: receive again, or with a timeout")
 
 
 async def withdraw_quietly(process: Process, ids: tuple[str, ...]) -> None:
@@ -97,22 +101,24 @@ class Inbox:
         self._waiting: dict[asyncio.Future[Held], bool] = {}
         """Receivers in the order of their coming, and whether each is in a handler of ours."""
         self._opening = asyncio.Lock()
+        self._gathered = False
+        """Whether what waited for this agent elsewhere was fetched."""
 
     # receiving
 
     async def receive(self, timeout: float | None) -> Held | None:
         """The next message, waited for. At least one claim is tried, whatever the timeout. Raises: ClosedError, StoreError."""
-        async with self._opening:
-            if not self.id:
-                await self.open()
-        await self._process.reborn()
         loop = asyncio.get_running_loop()
-        began, receiver = loop.time(), loop.create_future()
+        began = loop.time()
+        until = None if timeout is None else began + (max(timeout, FIRST_LOOK) if timeout else self._process.policy.store_wait)
+        if not await self._ready(until, look_once=timeout == 0):
+            return None
+        receiver: asyncio.Future[Held] = loop.create_future()
         handling = HANDLER.get()
         self._waiting[receiver] = handling is not None and handling.process is self._process
         self._resize()
         try:
-            await self._first_look(receiver, timeout)
+            await self._first_look(receiver, until, look_once=timeout == 0)
             left = None if timeout is None else timeout - (loop.time() - began)
             if not receiver.done() and (left is None or left > 0):
                 await asyncio.wait([receiver], timeout=left)
@@ -124,16 +130,40 @@ class Inbox:
         self._forget(receiver)
         return receiver.result() if receiver.done() else None
 
-    async def _first_look(self, receiver: asyncio.Future[Held], timeout: float | None) -> None:
-        trial = self._process.dispatcher.try_now(self.id)
-        trial.add_done_callback(lambda done: done.cancelled() or done.exception())
-        most = timeout if timeout is None else max(timeout, FIRST_LOOK) if timeout else self._process.policy.store_wait
-        both: list[asyncio.Future[Any]] = [trial, receiver]
-        await asyncio.wait(both, timeout=most, return_when=asyncio.FIRST_COMPLETED)
-        if timeout == 0 and not receiver.done():
+    async def _ready(self, until: float | None, look_once: bool) -> bool:
+        """Open the inbox where it is not yet, under a session that lives. False when that took too long."""
+        try:
+            async with asyncio.timeout_at(until):
+                async with self._opening:
+                    if not self.id:
+                        await self.open()
+                    if not self._gathered:
+                        await directory.gather(self._process.store, self._process.line, self.owner)
+                        self._gathered = True
+                await self._process.reborn()
+        except TimeoutError:
+            if look_once:
+                raise _no_claim(self._process.policy.store_wait) from None
+            return False
+        return True
+
+    async def _first_look(self, receiver: asyncio.Future[Held], until: float | None, look_once: bool) -> None:
+        """Wait for the answer of one claim. A session that died just now is replaced, and its successor claims."""
+        loop = asyncio.get_running_loop()
+        while True:
+            trial = self._process.dispatcher.try_now(self.id)
+            trial.add_done_callback(lambda done: done.cancelled() or done.exception())
+            both: list[asyncio.Future[Any]] = [trial, receiver]
+            left = None if until is None else max(0.0, until - loop.time())
+            await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not look_once or receiver.done():
+                return
             if not trial.done():
-                raise StoreUnavailableError(f"no claim could be made within {most:g} s: receive again, or with a timeout")
-            trial.result()
+                raise _no_claim(self._process.policy.store_wait)
+            if not isinstance(trial.exception(), LeaseLostError):
+                trial.result()
+                return
+            await self._ready(until, look_once)
 
     def _forget(self, receiver: asyncio.Future[Held]) -> None:
         if self._waiting.pop(receiver, None) is not None:
@@ -171,9 +201,10 @@ class Inbox:
         held.answer.add_done_callback(answered)
 
     def _return(self, held: Held) -> None:
+        """Nobody was there to take it."""
         row = held.claimed.row
         try:
-            self.write(held, "given back", claims.give_back, GiveBack(row.session or "", [held.claim]))
+            self.write(held, "given back", claims.give_back, GiveBack(row.session or "", [held.claim], unbegun=True))
         except ClosedError:
             self.release(held)  # it returns with the lease
 
@@ -206,6 +237,7 @@ class Inbox:
         self._process.dispatcher.remove(self.id)
         await self._process.line.put(registry.announce, self._announcement(id, session))
         self._serve(id)
+        self._process.spawn(directory.gather_quietly(self._process.store, self._process.line, self.owner))
 
     def _serve(self, id: str) -> None:
         self.id = id

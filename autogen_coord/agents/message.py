@@ -27,8 +27,9 @@ class Settling(Protocol):
 class Message:
     """A message. ``body`` is a JSON value (`read` gives it a type), ``sender`` and ``recipient`` are addresses ``type/key``.
 
-    ``topic`` is ``type/source`` where it was sent to one. ``sent_at`` is epoch seconds of the store's clock. ``attempt`` counts how
-    often it was taken: more than 1 means that somebody may have worked on it before.
+    ``topic`` is ``type/source`` where it was sent to one; ``group`` tells whether it was sent to whoever is there (a topic, a
+    capability's agents, everyone), not to this agent. ``sent_at`` is epoch seconds of the store's clock. ``attempt`` counts how
+    often somebody had it: more than 1 means that it may have been worked on before.
 
     One that was *received* is yours until you `ack` or `reject` it, or your process ends: then it comes again. ``async with
     message:`` acknowledges it at its end, and gives it back on an exception, unless the block did either itself. One that was
@@ -41,6 +42,7 @@ class Message:
         self.id = row.id
         self.kind = MessageKind(envelope["kind"])
         self.topic: str | None = envelope["topic"]
+        self.group: bool = envelope.get("group", False)
         self.body: Any = envelope["body"]
         self.sender = task.sender
         self.recipient = task.recipient or ""
@@ -48,7 +50,7 @@ class Message:
         self.correlation = task.correlation
         self.causation = task.causation
         self.sent_at = task.submitted_at
-        self.attempt = row.attempt
+        self.attempt = row.attempt - claimed.unbegun
         self._settling = settling
 
     def __repr__(self) -> str:

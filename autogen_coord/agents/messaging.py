@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from autogen_core import AgentId, AgentType, TopicId
 from pydantic import TypeAdapter, ValidationError
 
-from ..core import bodies, messages, registry
+from ..core import bodies, directory, messages, registry
 from ..core.addresses import Address, Reach, Recipient
 from ..core.calls import HANDLER, Calls
 from ..core.claims import Claimed
@@ -29,7 +29,7 @@ from .context import TaskContext
 from .inbox import Inboxes, announce_here, withdraw_quietly
 from .message import Message
 from .recipients import To, address_of, own_address_of, recipient_of, subscriber_of, topic_of
-from .replies import Replies
+from .replies import Answer, Replies
 from .settling import Pulled, Pushed
 
 
@@ -80,7 +80,9 @@ class Messaging:
         """
         self._process.check()
         command = self._command(recipient_of(to), body, options)
-        return await self._put(command if context is None else _named(command, context, once=True))
+        if context is not None:
+            command = _named(command, context, _step(context, f"!send {command.to}", options))
+        return await self._put(command)
 
     async def reply(self, message: Message, body: Any, kind: MessageKind, context: TaskContext | None) -> Posted:
         """See `Message.reply`."""
@@ -90,7 +92,11 @@ class Messaging:
             "correlation": message.correlation or message.id,
             "causation": message.id,
         }
-        (posted,) = await self.send(message.sender or "", body, options, context)
+        self._process.check()
+        command = self._command(recipient_of(message.sender or ""), body, options)
+        if context is not None:
+            command = _named(command, context, _step(context, f"!reply {message.id}", options))
+        (posted,) = await self._put(command._replace(seen=True))  # it named itself: the answer waits for it
         return posted
 
     def _command(self, to: Recipient, body: Any, options: SendOptions) -> Send:
@@ -106,16 +112,26 @@ class Messaging:
             "at": options.get("at"),
         }
         topic = to.name if to.reach is Reach.TOPIC else None
+        text = messages.envelope(kind, topic, jsonable(body), group=to.reach is not Reach.AGENT)
         message = build(
-            "a message", messages.envelope(kind, topic, jsonable(body)), process.policy, times,
+            "a message", text, process.policy, times,
             kind=TaskKind.MESSAGE.value,
             sender=None if sender is None else str(address_of(sender)),
             correlation=checked_name(options.get("correlation"), "correlation"),
             causation=checked_name(options.get("causation"), "causation"),
         )  # fmt: skip
-        return Send(message, to, process.session)
+        blob = bodies.blob_key(text) if len(text) >= process.policy.blob_from else None  # not while others wait for the writer
+        return Send(message, to, process.session, blob)
 
     async def _put(self, command: Send) -> list[Posted]:
+        """Raises: as `send`."""
+        try:
+            return await self._offer(command)
+        except NotFoundError:  # a rule cannot look through all that was ever announced: others would wait for it
+            await directory.require_seen(self._process.store, Address.parse(command.to.name))
+        return await self._offer(command._replace(seen=True))
+
+    async def _offer(self, command: Send) -> list[Posted]:
         process, to = self._process, command.to
         await process.line.room()
         reads = (Keys(TASK, (command.message.id,)),)
@@ -159,15 +175,15 @@ class Messaging:
         _check_options(options, RequestOptions)
         command = self._command(recipient, body, {**options, **own})
         if context is not None:
-            command = _named(command, context, once=False)
-        await self._replies.open()
+            command = _named(command, context, None)
         return _read_answer(await self._answer(command, correlation, seconds), recipient, returns)
 
-    async def _answer(self, command: Send, correlation: str, seconds: float) -> Claimed:
+    async def _answer(self, command: Send, correlation: str, seconds: float) -> Answer:
         process, id = self._process, command.message.id
         answer, wait = self._replies.expect(correlation), process.waits.add(id)
         try:
             async with asyncio.timeout(seconds):
+                await self._replies.open()
                 await self._put(command)
                 wait.stored = True
                 return await self._first(wait, answer)
@@ -177,12 +193,12 @@ class Messaging:
             self._calls.cancel_soon(id)
             raise
         finally:
-            self._replies.forget(correlation)
+            self._replies.forget(correlation, late=wait.stored)
             process.waits.drop(wait)
             if not wait.future.cancel() and not wait.future.cancelled():
                 wait.future.exception()
 
-    async def _first(self, wait: Wait, answer: asyncio.Future[Claimed]) -> Claimed:
+    async def _first(self, wait: Wait, answer: asyncio.Future[Answer]) -> Answer:
         """The answer; or the error of a request that became a dead letter. A handler that waits here gives its slot back."""
         handling = HANDLER.get()
         inside = handling if handling is not None and handling.process is self._process else None
@@ -209,7 +225,7 @@ class Messaging:
         """See `Coordination.subscribe`. Raises: InvalidInputError, StoreError."""
         self._process.check()
         key = topic_of(topic), subscriber_of(recipient)
-        async with self._subscribing:
+        async with self._subscribing:  # a rebirth does not take it: who holds it may wait for one
             if key in self._subscriptions:
                 return
             id = new_id("u")
@@ -222,11 +238,16 @@ class Messaging:
 
     async def unsubscribe(self, topic: str | TopicId, recipient: str | AgentId | AgentType) -> None:
         """See `Coordination.unsubscribe`. Raises: InvalidInputError, NotFoundError, StoreError."""
-        self._process.check()
-        id = self._subscriptions.pop((topic_of(topic), subscriber_of(recipient)), None)
-        if id is None:
-            raise NotFoundError(f"this process did not subscribe {recipient!s} to {topic!s}")
-        await self._process.line.put(registry.withdraw, Withdraw(self._process.session, (id,)))
+        process = self._process
+        process.check()
+        key = topic_of(topic), subscriber_of(recipient)
+        async with self._subscribing:
+            withdrawn = None
+            while self._subscriptions.get(key) != withdrawn:  # a rebirth announces it again, under another id
+                withdrawn = self._subscriptions[key]
+                await process.line.put(registry.withdraw, Withdraw(process.session, (withdrawn,)))
+            if self._subscriptions.pop(key, None) is None:
+                raise NotFoundError(f"this process did not subscribe {recipient!s} to {topic!s}")
 
     # the process
 
@@ -235,8 +256,9 @@ class Messaging:
         await self.inboxes.announce_all(session)
         await self._replies.announce_all(session)
         for key in list(self._subscriptions):
-            id = self._subscriptions[key] = new_id("u")
-            await self._process.line.put(registry.announce, _subscription(id, session, key))
+            if key in self._subscriptions:  # it may be given up meanwhile
+                id = self._subscriptions[key] = new_id("u")
+                await self._process.line.put(registry.announce, _subscription(id, session, key))
 
     def drain(self) -> None:
         """The process closes: whoever waits outside of its handlers gets nothing more."""
@@ -268,13 +290,15 @@ def _check_options(options: Mapping[str, object], known: type[SendOptions] | typ
             raise InvalidInputError(f"unknown option {name!r}; there are {', '.join(sorted(known.__annotations__))}")
 
 
-def _named(command: Send, context: TaskContext, once: bool) -> Send:
-    """In the name of a handler: caused by its task, refused when its claim is over; ``once``: found again by a repeated attempt."""
-    message, to = command.message, f"!send {command.to}"  # as no child is named: those begin with a capability
-    step = None
-    if once:
-        digest = bodies.digest(message.input)
-        step = f"{to}:{digest}:{context.ordinal(to, digest)}"
+def _step(context: TaskContext, what: str, options: SendOptions) -> str:
+    """The name under which a repeated attempt finds what it sent, whatever it says now; no child is named with a ``!``."""
+    kind = _kind(options.get("kind", MessageKind.TASK))
+    return f"{what}:{kind.value}:{context.ordinal(what, kind.value)}"
+
+
+def _named(command: Send, context: TaskContext, step: str | None) -> Send:
+    """In the name of a handler: caused by its task, refused when its claim is over; found again by its ``step``."""
+    message = command.message
     cause = message.causation or context.task_id
     named = message._replace(parent=context.task_id, parent_attempt=context.attempt, step_key=step, causation=cause)
     return command._replace(message=named)
@@ -287,13 +311,12 @@ def _late(to: Recipient, seconds: float) -> CallTimeoutError:
     return CallTimeoutError(f"{to} did not answer within {seconds:g} s; an answer that comes later is dropped")
 
 
-def _read_answer(claimed: Claimed, to: Recipient, returns: Any) -> Any:
-    envelope = bodies.decode(claimed.input)
-    body = envelope["body"]
-    if envelope["kind"] == MessageKind.ERROR:
+def _read_answer(answer: Answer, to: Recipient, returns: Any) -> Any:
+    body = answer.body
+    if answer.kind is MessageKind.ERROR:
         text = body if isinstance(body, str) else bodies.encode(body)
         said = f"{to} answered with an error: {text[:500]}"
-        raise RemoteError(said, task_id=claimed.task.causation or "", type="ERROR", text=text)
+        raise RemoteError(said, task_id=answer.causation or "", type="ERROR", text=text)
     if returns is None:
         return body
     try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from autogen_core import AgentId, AgentType
 
-from ..core import bodies, messages, registry
+from ..core import bodies, directory, messages, registry
 from ..core.addresses import INBOX, Address
 from ..core.claims import Claimed
 from ..core.messages import INBOX_KIND
+from ..core.process import Process
 from ..core.registry import Announce
 from ..core.schemas import Schema
 from ..core.tables import CapabilityRow, ProviderRow
@@ -24,7 +26,9 @@ from .context import TaskContext
 from .message import Message
 from .on_message import choose, handlers_of, unhandled
 from .recipients import topic_of
-from .registration import Registration, Registrations
+from .registration import Registration, Registrations, registrations_on
+
+log = logging.getLogger(__name__)
 
 FUNCTION, AGENT, CHAT = "function", "agent", "chat"
 DEFAULT_KEY = "default"
@@ -74,24 +78,38 @@ class Offer:
         )  # fmt: skip
         return Announce(session, [capability], [provider])
 
+    def opened(self, process: Process) -> None:
+        """It was announced, and is claimed for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxOffer(Offer):
-    """Messages that are pushed to the `on_message` handlers of an agent type; ``topics`` are the labels it is subscribed to."""
+    """Messages that are pushed to the `on_message` handlers of an agent type; ``topics`` are the labels it is subscribed to.
+
+    ``keys``: of its instances, where there is no factory that makes an agent of any key.
+    """
 
     open: Callable[[Claimed, TaskContext], Message]
     topics: tuple[str, ...]
+    keys: Callable[[], list[str]]
 
     def read(self, claimed: Claimed, context: TaskContext) -> Any:
         """The message."""
         return self.open(claimed, context)
 
     def announcement(self, id: str, session: str, limit: int, labels: tuple[str, ...]) -> Announce:
-        """The inbox, its place among everyone, and its subscriptions."""
+        """The inbox, its place among everyone, and its subscriptions; the latter two of each instance, where there are such."""
         owner = self.agent_type or ""
-        rows = messages.inbox_providers(id, session, owner, limit)
-        rows += [messages.subscription(f"{id}.{number}", session, topic, owner) for number, topic in enumerate(self.topics)]
-        return Announce(session, [messages.inbox_row(owner)], rows)
+        inbox, everyone = messages.inbox_providers(id, session, owner, limit)
+        labels, keys = (everyone.capability, *self.topics), self.keys()
+        agents: list[Address | str] = [Address(owner, key) for key in keys] or [owner]
+        places = [(label, agent) for agent in agents for label in labels]
+        rows = [messages.subscription(f"{id}.{number}", session, *place) for number, place in enumerate(places)]
+        return Announce(session, [messages.inbox_row(owner)], [inbox, *rows])
+
+    def opened(self, process: Process) -> None:
+        """What waits for its agents in inboxes of their own, which nobody has open, is fetched."""
+        process.spawn(directory.gather_quietly(process.store, process.line, self.agent_type or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +177,29 @@ def of_inbox(
     if not handlers:
         return None
     agent_type, call = registration.agent_type, calling.invoke if via_runtime else calling.method
+    known = registrations_on(calling.runtime)
 
     async def push(agent: CapabilityAgent, message: Message, context: TaskContext) -> None:
         handler = choose(handlers, message)
-        if handler is None:
+        if handler is not None:
+            await handler.handle(agent, message, context)
+        elif message.group:  # it was for whoever wants it
+            log.debug("agent %s takes no %s messages: passed over", agent.id, message.kind, extra={"task_id": message.id})
+        else:
             raise unhandled(str(agent.id), message)
-        await handler.handle(agent, message, context)
 
     async def handle(message: Message, context: TaskContext) -> None:
-        await call(push, AgentId(agent_type, Address.parse(message.recipient).key), message, context)
+        id = AgentId(agent_type, Address.parse(message.recipient).key)
+        keys = known.keys_of(agent_type)
+        if registration.key is not None and id.key not in keys:
+            raise InvalidInputError(f"no agent {id} is registered: the instances of {agent_type} are {', '.join(keys)}")
+        await call(push, id, message, context)
 
     nothing: Schema[Any] = Schema(type(None), f"a handler of {agent_type}'s messages")
     return InboxOffer(
         INBOX, agent_type, "", nothing, nothing, INBOX_KIND, handle, registration.agent_class, None, agent_type, None,
         open=open, topics=tuple(sorted({topic_of(one.topic) for one in handlers if one.topic is not None})),
+        keys=lambda: known.keys_of(agent_type),
     )  # fmt: skip
 
 

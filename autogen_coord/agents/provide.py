@@ -14,7 +14,8 @@ from .agent import CapabilityAgent
 from .capability import Capability
 from .offers import Described
 from .on_message import handlers_of
-from .providing import Providing, Terms
+from .providing import Providing
+from .terms import Terms
 
 
 class ProvideOptions(TypedDict, total=False):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from autogen_core import AgentId, AgentRuntime, AgentType
 
-from ..core import burial, claims, registry
+from ..core import burial, claims, messages, registry
 from ..core.burial import Settle
 from ..core.claims import Claimed, Disown
 from ..core.ids import new_id
@@ -17,37 +16,20 @@ from ..core.process import Process
 from ..core.registry import Announce, Withdraw
 from ..core.store import Range
 from ..core.tables import PROVIDER
-from ..errors import ConfigError, CoordError, InvalidInputError, LeaseLostError, NotFoundError
+from ..errors import ConfigError, CoordError, LeaseLostError, NotFoundError
 from . import offers
 from .agent import CapabilityAgent
 from .calling import Calling
-from .capability import Capability, check_limit
+from .capability import Capability
 from .chat import Factory
 from .context import TaskContext
 from .message import Message
 from .offers import Offer
 from .registration import Registration, registrations_on
 from .runner import Provider, Runner
+from .terms import Terms
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How something is provided."""
-
-    max_concurrency: int | None = None
-    labels: tuple[str, ...] = ()
-    via_runtime: bool = False
-
-    @classmethod
-    def of(cls, max_concurrency: int | None, labels: Collection[str], via_runtime: bool = False) -> Terms:
-        """Raises: InvalidInputError."""
-        if isinstance(labels, str) or not isinstance(labels, Collection) or not all(isinstance(one, str) for one in labels):
-            raise InvalidInputError(f'provide(): labels={labels!r:.100}: a list of texts, such as ["gpu"]')
-        if not isinstance(via_runtime, bool):
-            raise InvalidInputError(f"provide(): via_runtime={via_runtime!r:.100}: True or False")
-        return cls(check_limit(max_concurrency, "provide()"), tuple(labels), via_runtime)
 
 
 class _Local:
@@ -61,6 +43,8 @@ class _Local:
         self.ids: tuple[str, ...] = ()
         """Of all its rows: an inbox has one for each subscription."""
         self.leaving = False
+        self.adopted = False
+        """Whether it was found on the runtime when the coordination was opened."""
 
     def announcement(self, session: str) -> Announce:
         """Its rows under a session."""
@@ -76,8 +60,6 @@ class Providing:
         self._open_message = open_message
         self._locals: dict[tuple[str, str], _Local] = {}
         self._calling: Calling | None = None
-        self._terms: dict[str, Terms] = {}
-        """How agent types that are about to be registered are provided."""
         self.announced: list[Callable[[str], Awaitable[None]]] = []
         """Who else announces something under a new session."""
 
@@ -90,6 +72,8 @@ class Providing:
         registrations.listeners.append(self._registered)
         for registration in list(registrations.known):
             await self._registered(registration)
+        for local in self._locals.values():
+            local.adopted = True
 
     def abandon(self) -> None:
         """Hear of no more registrations."""
@@ -100,24 +84,42 @@ class Providing:
 
     async def _registered(self, registration: Registration) -> None:
         calling = self._require_calling()
-        terms = self._terms.pop(registration.agent_type, Terms())
         known = registrations_on(calling.runtime)
+        terms = known.terms.get(registration.agent_type, Terms())
         if registration.key is not None and registration.key != known.keys_of(registration.agent_type)[0]:
-            return  # one more instance of a type that is provided already
-        wanted = offers.of_agent(registration, known, calling, terms.via_runtime)
+            await self._one_more(registration.agent_type)  # of a type that is provided already
+            return
+        await self._provide_all(self._offers_of(registration, terms), terms)
+
+    def _offers_of(self, registration: Registration, terms: Terms) -> list[Offer]:
+        calling = self._require_calling()
+        wanted = offers.of_agent(registration, registrations_on(calling.runtime), calling, terms.via_runtime)
         inbox = offers.of_inbox(registration, calling, terms.via_runtime, self._open_message)
-        await self._provide_all(wanted if inbox is None else [*wanted, inbox], terms)
+        return wanted if inbox is None else [*wanted, inbox]
+
+    async def _one_more(self, agent_type: str) -> None:
+        """If the type takes messages, the new instance is among everyone, and subscribed, from now on."""
+        await self._process.reborn()
+        local = self._locals.get((messages.inbox_label(agent_type), agent_type))
+        if local is None or local.leaving:
+            return
+        announcement = local.announcement(self._process.session)
+        local.ids = tuple(row.id for row in announcement.providers)
+        try:
+            await self._process.line.put(registry.announce, announcement)
+        except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
+            await self._process.reborn()
 
     async def _provide_all(self, wanted: Sequence[Offer], terms: Terms) -> None:
         """All of them or none: an agent of which another provides one capability with other schemas is not provided in part."""
-        done: list[tuple[str, str]] = []
+        done: list[_Local] = []
         try:
             for offer in wanted:
                 await self.provide(offer, terms)
-                done.append(offer.key)
+                done += [local] if (local := self._locals.get(offer.key)) else []
         except BaseException:
-            for key in done:
-                self._give_up(key)
+            for local in done:
+                self._give_up(local)
             raise
 
     async def provide_function(self, capability: Capability[Any, Any], terms: Terms) -> str:
@@ -127,16 +129,35 @@ class Providing:
     async def provide_class(
         self, agent_class: type[CapabilityAgent], agent_type: str, factory: Callable[[], Any], terms: Terms
     ) -> list[str]:
-        """Register a class on the runtime; the ids of its providers. Raises: InvalidInputError, ConfigError, ValueError."""
+        """Register a class on the runtime, if it is not; the ids of its providers.
+
+        Raises: InvalidInputError, ConfigError, ValueError (the type is another's).
+        """
         calling = self._require_calling()
         if terms.via_runtime:
             calling.require_sound()
-        self._terms[agent_type] = terms
+        known = registrations_on(calling.runtime)
+        noted, before = known.of_class(agent_type, agent_class), known.terms.get(agent_type)
+        known.terms[agent_type] = terms
         try:
-            await agent_class.register(calling.runtime, agent_type, factory)
-        finally:
-            self._terms.pop(agent_type, None)
+            if noted is None:
+                await agent_class.register(calling.runtime, agent_type, factory)
+            else:
+                await self._provide_again(noted, terms)
+        except BaseException:
+            if noted is not None or known.of_class(agent_type, agent_class) is None:
+                known.terms.pop(agent_type)
+                known.terms.update({} if before is None else {agent_type: before})
+            raise
         return [local.id for (_, name), local in self._locals.items() if name == agent_type]
+
+    async def _provide_again(self, registration: Registration, terms: Terms) -> None:
+        """What is registered already: what of it is not provided (it failed, or was withdrawn), and what was found at the opening,
+        which nobody gave terms to here. Raises: ConfigError when all of it is provided."""
+        wanted = self._offers_of(registration, terms)
+        await self._withdraw({offer.key: local for offer in wanted if (local := self._locals.get(offer.key)) and local.adopted})
+        missing = [offer for offer in wanted if offer.key not in self._locals]
+        await self._provide_all(missing or wanted, terms)
 
     async def provide_agent(self, agent: AgentId | AgentType, described: offers.Described, terms: Terms) -> str:
         """Raises: InvalidInputError, ConfigError."""
@@ -165,19 +186,28 @@ class Providing:
         limit = terms.max_concurrency or offer.limit or self._process.policy.max_concurrency
         local = self._locals[offer.key] = _Local(offer, limit, terms.labels)
         try:
-            await self._announce(local)
-        except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
-            await self._process.reborn()
+            try:
+                await self._announce(local)
+            except LeaseLostError:  # this process was declared dead just now: its next session announces all that it provides
+                await self._process.reborn()
+                self._require_provided(local)
         except BaseException:  # also a cancellation: it may have been announced, and nobody would serve it
-            self._give_up(offer.key)
+            self._give_up(local)
             raise
         return local.id
 
-    def _give_up(self, key: tuple[str, str]) -> None:
-        local = self._locals.pop(key, None)
-        if local is not None:
-            self._process.dispatcher.remove(local.id)
-            self._process.spawn(self._retire_quietly(local.ids))
+    def _require_provided(self, local: _Local) -> None:
+        if self._locals.get(local.offer.key) is not local:
+            raise ConfigError(
+                f"{local.offer.label!r} is not provided: it was withdrawn meanwhile, or another process provides it with other "
+                "input or output: give this form a version of its own"
+            )
+
+    def _give_up(self, local: _Local) -> None:
+        if self._locals.get(local.offer.key) is local:
+            del self._locals[local.offer.key]
+        self._process.dispatcher.remove(local.id)
+        self._process.spawn(self._retire_quietly(local.ids))
 
     def _refuse_twice(self, offer: Offer) -> None:
         for (label, agent_type), local in self._locals.items():
@@ -201,12 +231,16 @@ class Providing:
         found = {key: local for key, local in self._locals.items() if key[0] == label or local.id == label}
         if not found:
             raise NotFoundError(f"this process does not provide {label!r}")
+        await self._withdraw(found)
+
+    async def _withdraw(self, found: Mapping[tuple[str, str], _Local]) -> None:
         for local in found.values():
             local.leaving = True  # a session that is taken meanwhile does not announce it again
             self._process.dispatcher.remove(local.id)
         await self._retire(tuple(id for local in found.values() for id in local.ids))
-        for key in found:
-            self._locals.pop(key, None)
+        for key, local in found.items():
+            if self._locals.get(key) is local:
+                del self._locals[key]
 
     async def leave(self) -> None:
         """Before a goodbye: every claim of the session is given back, every provider withdrawn."""
@@ -223,15 +257,18 @@ class Providing:
             log.warning("a provider that was given up is still announced (%s): it goes with the session", error.code)
 
     async def _retire(self, ids: tuple[str, ...]) -> None:
-        line = self._process.line
-        await line.put(registry.withdraw, Withdraw(self._process.session, ids))
-        while await line.put(burial.settle, Settle(ids)):
-            pass
+        line, slice = self._process.line, self._process.policy.slice
+        some = [ids[start : start + slice] for start in range(0, len(ids), slice)]
+        for part in some:
+            await line.put(registry.withdraw, Withdraw(self._process.session, part))
+        for part in some:
+            while await line.put(burial.settle, Settle(part)):
+                pass
 
     async def announce_all(self, session: str) -> None:
         """The process has a new session: all that it provides hangs on that one now."""
         for key, local in list(self._locals.items()):
-            if local.leaving:
+            if self._has_left(local):
                 continue
             try:
                 await self._announce(local)
@@ -251,8 +288,15 @@ class Providing:
         announcement = local.announcement(process.session)
         local.ids = tuple(row.id for row in announcement.providers)
         await process.line.put(registry.announce, announcement)
+        if self._has_left(local):  # while the answer was on its way
+            await self._retire_quietly(local.ids)
+            return
         provider = Provider(offer.label, offer.read, offer.output, offer.handle)
         process.dispatcher.add_provider(local.id, offer.label, local.limit, self._starter(provider))
+        offer.opened(process)
+
+    def _has_left(self, local: _Local) -> bool:
+        return local.leaving or self._locals.get(local.offer.key) is not local
 
     def _starter(self, provider: Provider) -> Callable[[Claimed], None]:
         return lambda claimed: self._runner.start(provider, claimed)

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 
 from autogen_core import AgentRuntime
 
+from .terms import Terms
+
 if TYPE_CHECKING:
     from .agent import CapabilityAgent
 
@@ -33,11 +35,18 @@ class Registrations:
     """What is registered on one runtime, and who wants to hear of more."""
 
     known: list[Registration] = field(default_factory=list)
+    terms: dict[str, Terms] = field(default_factory=dict)
+    """By agent type, where `Coordination.provide` registered it: how every coordination on the runtime provides it."""
     listeners: list[Listener] = field(default_factory=list)
 
     def keys_of(self, agent_type: str) -> list[str]:
         """The keys under which instances of a type were registered, in that order."""
         return [one.key for one in self.known if one.agent_type == agent_type and one.key is not None]
+
+    def of_class(self, agent_type: str, agent_class: type[CapabilityAgent]) -> Registration | None:
+        """The note of a type whose factory makes agents of this class."""
+        wanted = Registration(agent_type, agent_class)
+        return wanted if wanted in self.known else None
 
     async def add(self, registration: Registration) -> None:
         """Note a registration and tell it to all. Raises: what a listener raises (ConfigError: the capability is taken)."""

@@ -1,18 +1,20 @@
 """The inbox that this process's requests are answered to: opened at the first of them, its address the same in every session.
 
-An answer is acknowledged when it comes. One that nobody awaits any more is dropped.
+A message is acknowledged when it comes. A result or an error is the answer; what else is said before it, or what nobody awaits any
+more, is dropped. Answers are looked for while one is awaited, and for a while after a request ended without one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..core import claims, messages, registry
+from ..core import bodies, claims, messages, registry
 from ..core.addresses import REPLY, Address
 from ..core.claims import Claimed, Finish
 from ..core.ids import new_id
+from ..core.messages import MessageKind
 from ..core.process import Process
 from ..core.registry import Announce
 from ..core.tables import SUCCEEDED
@@ -22,7 +24,18 @@ from .inbox import announce_here, withdraw_quietly
 log = logging.getLogger(__name__)
 
 AT_ONCE = 1_024
-"""Answers that are claimed and not yet acknowledged."""
+"""Answers that are claimed and not yet acknowledged, at most."""
+LATE = 30.0
+"""Seconds for which the answer to a request that ended without one is looked for, to be dropped."""
+ANSWERS = (MessageKind.RESULT, MessageKind.ERROR)
+
+
+class Answer(NamedTuple):
+    """What a request is answered with."""
+
+    kind: MessageKind
+    body: Any
+    causation: str | None
 
 
 class Replies:
@@ -33,7 +46,9 @@ class Replies:
         self._process = process
         self._id = ""
         self._opening = asyncio.Lock()
-        self._awaited: dict[str, asyncio.Future[Claimed]] = {}
+        self._awaited: dict[str, asyncio.Future[Answer]] = {}
+        self._late: dict[str, asyncio.TimerHandle] = {}
+        """Requests that ended without an answer."""
 
     async def open(self) -> None:
         """Announce the inbox, if it is not there yet. Raises: ClosedError, StoreError."""
@@ -62,32 +77,58 @@ class Replies:
 
     def _serve(self, id: str) -> None:
         self._id = id
-        self._process.dispatcher.add_provider(id, self.address.label, AT_ONCE, self._arrived, holds=True)
+        self._process.dispatcher.add_provider(id, self.address.label, self._limit, self._arrived, holds=True)
 
-    def expect(self, correlation: str) -> asyncio.Future[Claimed]:
-        """The message that will correlate."""
-        future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
+    @property
+    def _limit(self) -> int:
+        return min(AT_ONCE, len(self._awaited) + len(self._late))
+
+    def _resize(self) -> None:
+        self._process.dispatcher.resize(self._id, self._limit)
+
+    def expect(self, correlation: str) -> asyncio.Future[Answer]:
+        """The result, or the error, that will correlate."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._awaited[correlation] = future
+        self._resize()
         return future
 
-    def forget(self, correlation: str) -> None:
-        """Nobody waits for it any more."""
+    def forget(self, correlation: str, late: bool) -> None:
+        """Nobody waits for it any more. ``late``: an answer may come all the same."""
         future = self._awaited.pop(correlation, None)
         if future is not None and not future.cancel() and not future.cancelled():
             future.exception()
+        elif late:
+            self._late[correlation] = asyncio.get_running_loop().call_later(LATE, self._give_up, correlation)
+        self._resize()
+
+    def _give_up(self, correlation: str) -> None:
+        late = self._late.pop(correlation, None)
+        if late is not None:
+            late.cancel()
+            self._resize()
 
     def end(self, error: ClosedError) -> None:
         """No answer comes any more: tell who waits."""
+        for correlation in list(self._late):
+            self._give_up(correlation)
         for future in self._awaited.values():
             if not future.done():
                 future.set_exception(error)
 
     def _arrived(self, claimed: Claimed) -> None:
-        waiting = self._awaited.get(claimed.task.correlation or "")
-        if waiting is not None and not waiting.done():
-            waiting.set_result(claimed)
-        else:
+        correlation = claimed.task.correlation or ""
+        waiting = self._awaited.get(correlation)
+        if waiting is None or waiting.done():
             log.debug("an answer that nobody awaits is dropped", extra={"task_id": claimed.row.id})
+            self._give_up(correlation)
+        else:
+            envelope = bodies.decode(claimed.input)
+            kind = MessageKind(envelope["kind"])
+            if kind in ANSWERS:
+                waiting.set_result(Answer(kind, envelope["body"], claimed.task.causation))
+            else:
+                log.debug("a %s message is no answer: dropped", kind, extra={"task_id": claimed.row.id})
         self._acknowledge(claimed)
 
     def _acknowledge(self, claimed: Claimed, tries: int = 0) -> None:

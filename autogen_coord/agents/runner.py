@@ -117,7 +117,10 @@ class Runner:
     def start(self, provider: Provider, claimed: Claimed) -> None:
         """Run an attempt that was just claimed."""
         row = claimed.row
-        context = TaskContext(self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability, claimed.task.sticky)
+        context = TaskContext(
+            self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability, claimed.task.sticky,
+            Handling(self._process, row.id, row.attempt),
+        )  # fmt: skip
         attempt = Attempt(claimed, provider, context)
         if row.id in self._attempts:
             self._older.add(self._attempts[row.id])
@@ -180,7 +183,7 @@ class Runner:
 
     async def _handle(self, attempt: Attempt) -> tuple[Rule[Any, Any], Any] | None:
         provider, row = attempt.provider, attempt.claimed.row
-        HANDLER.set(Handling(self._process, row.id, row.attempt))
+        HANDLER.set(attempt.context.handling)
         try:
             value = provider.read(attempt.claimed, attempt.context)
             result = await provider.handle(value, attempt.context)

@@ -108,7 +108,12 @@ async def _find(store: Store, settings: Settings, name: str) -> Found:
         capability = None
     providers = await registry.providers()
     provider = next((info for info in providers if info.id == name), None)
-    own = [info for info in providers if info.agent is not None and name in (info.agent, _type(info))]
+    own = [
+        info
+        for info in providers
+        if info.agent is not None
+        and (name in (info.agent, _type(info)) or (info.agent == _type(info) and name.startswith(f"{info.agent}/")))
+    ]
     agent = _present([info for info in own if info.capability != ALL])
     if capability is None and provider is None and not agent:
         known = {one.label for one in await registry.capabilities()}

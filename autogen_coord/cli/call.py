@@ -9,7 +9,7 @@ import typer
 from ..core import running
 from ..core.discovery import HERE, CapabilityInfo, Registry
 from ..core.requests import Options
-from ..errors import TaskError
+from ..errors import NoProviderError, TaskError
 from ..settings import Settings
 from .bodies import print_value, read_input, read_text
 from .options import DebugOption, NamespaceOption, PriorityOption, StoreOption, on_store, time_span
@@ -54,6 +54,11 @@ def call(
 
     try:
         answer = running.run(_answer(Coordination.open(settings=settings), found.label, value, options))
+    except NoProviderError as error:
+        if debug:
+            raise
+        complain(f"nobody provides {error.capability}: start a program that does (it must keep running), then call again")
+        raise typer.Exit(1) from None
     except TaskError as error:
         if debug:
             raise

@@ -47,7 +47,10 @@ def seconds(text: str) -> float:
 
 def time_span(text: str) -> float:
     """`seconds`, where a number without a unit is seconds: of waiting, nothing is lost by it."""
-    return seconds(text if text.strip()[-1:].isalpha() else f"{text}s")
+    try:
+        return seconds(text if text.strip()[-1:].isalpha() else f"{text}s")
+    except typer.BadParameter:
+        raise typer.BadParameter(f"{text!r} is no span of time: such as 30s, 5m, 2h, or 0.5 (seconds)") from None
 
 
 def priority(text: str) -> float:

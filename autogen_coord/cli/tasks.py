@@ -204,8 +204,8 @@ def purge(
 
     async def work(there: Store, settings: Settings) -> int:
         before = await there.now() - older
-        if not yes:
-            _confirm(await _count(there, states, before), states, older)
+        if not yes and (count := await _count(there, states, before)):
+            _confirm(count, states, older)
         gone, more = 0, True
         while more:
             slice = await there.transact(lambda rows, now: pruning.purge(rows, Purge(states, before), now, settings))
@@ -356,7 +356,7 @@ def _pairs(info: TaskInfo, now: float) -> list[tuple[str, str]]:
         ("state", info.state),
         ("why", info.why),
         ("error", clean(_error(info), 500)),
-        ("progress", json.dumps(info.progress) if info.progress else ""),
+        ("progress", _progress(info.progress) if info.progress else ""),
         ("priority", f"{info.priority:g}"),
         ("key", info.key or ""),
         ("lane", info.lane or "" if info.sticky is None else ""),
@@ -367,11 +367,16 @@ def _pairs(info: TaskInfo, now: float) -> list[tuple[str, str]]:
         ("superseded by", info.superseded_by or ""),
         ("submitted", moment(info.submitted_at, now)),
         ("may start", moment(info.ready_at, now) if info.ready_at > info.submitted_at else ""),
-        ("first claim by", moment(info.expires_at, now)),
+        ("begin by", moment(info.expires_at, now)),
         ("deadline", moment(info.deadline, now)),
         ("ended", moment(info.finished_at, now)),
         ("attempts", counts if info.attempt else ""),
     ]
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    fraction, note = progress.get("fraction"), clean(str(progress.get("note", "")), 200)
+    return " ".join(part for part in ("" if fraction is None else f"{fraction:.0%}", note) if part)
 
 
 def _attempt(one: inspect.AttemptInfo, now: float) -> tuple[str, ...]:

@@ -70,6 +70,11 @@ def is_reserved(label: str) -> bool:
     return label.partition(":")[0] in RESERVED
 
 
+def is_inbox(label: str) -> bool:
+    """Whether messages to agents lie there, and may move to the other inbox of their agent."""
+    return label.startswith("inbox:") and label != NOBODY
+
+
 def is_pulled(label: str) -> bool:
     """Whether it is one agent's own inbox: what is claimed from it is held for somebody, and no handler runs."""
     return label.startswith("inbox:") and "/" in label

@@ -10,6 +10,9 @@ from ..errors import InvalidInputError, PayloadTooLargeError
 from .store import Rows
 from .tables import BLOB, BlobRow
 
+Kept = tuple[str | None, str | None]
+"""A body in its row, or the hash of the blob that it stands in."""
+
 _encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _canonical = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
@@ -45,13 +48,21 @@ def check_size(text: str, limit: int, what: str) -> None:
         )
 
 
-def keep(rows: Rows, text: str | None, blob_from: int) -> tuple[str | None, str | None]:
-    """Where a body stands: (text, None) in its row, or (None, hash) in a blob that counts one more reference."""
+def blob_key(text: str) -> str:
+    """The hash under which `keep` puts a large body away."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep(rows: Rows, text: str | None, blob_from: int, hash: str | None = None, refs: int = 1) -> Kept:
+    """Where a body stands: (text, None) in its row, or (None, hash) in a blob that counts ``refs`` more references.
+
+    ``hash``: its `blob_key`, where that is known already.
+    """
     if text is None or len(text) < blob_from:
         return text, None
-    hash = hashlib.sha256(text.encode()).hexdigest()
+    hash = hash or blob_key(text)
     blob = rows.one(BLOB, hash)
-    rows.put(BLOB, BlobRow(hash, text, blob.refs + 1 if blob else 1))
+    rows.put(BLOB, BlobRow(hash, text, blob.refs + refs if blob else refs))
     return None, hash
 
 

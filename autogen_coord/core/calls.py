@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
@@ -37,6 +38,21 @@ class Handling(NamedTuple):
 
 HANDLER: ContextVar[Handling | None] = ContextVar("autogen_coord_handler", default=None)
 """Set while a handler runs: who waits for a task from inside one gives the handler's slot back meanwhile."""
+
+
+@contextmanager
+def inside(handling: Handling | None) -> Iterator[None]:
+    """What is done here is done in that handler, whichever `asyncio.Task` does it."""
+    before = HANDLER.get()
+    if handling is None or handling is before:
+        yield
+        return
+    HANDLER.set(handling)
+    try:
+        yield
+    finally:
+        if HANDLER.get() is handling:  # a coroutine that is thrown away may end in another's context
+            HANDLER.set(before)
 
 
 class Calls:

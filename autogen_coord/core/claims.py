@@ -12,13 +12,17 @@ from typing import NamedTuple
 from ..errors import StaleClaimError
 from ..settings import Settings
 from . import bodies, endings, events, pools, queue
+from .addresses import is_inbox
 from .balancing import Balance, Candidate, Strategy, least_busy
 from .endings import Failure
 from .events import Kind
 from .registry import candidates
 from .sessions import is_live, require
-from .store import Keys, Range, Rows
+from .store import Keys, Range, Rows, each
 from .tables import ATTEMPT, BLOB, CANCELLED, EXPIRED, FAILED, OUTCOME, QUEUE, READY, RUNNING, TASK, OutcomeRow, QueueRow, TaskRow
+
+UNBEGUN = "unbegun"
+"""How an attempt ended that nobody saw."""
 
 
 class Want(NamedTuple):
@@ -60,9 +64,12 @@ class Claim(NamedTuple):
 
 
 class Claimed(NamedTuple):
+    """``unbegun``: how many earlier attempts, of a message, were given back before anybody saw it."""
+
     row: QueueRow
     task: TaskRow
     input: str
+    unbegun: int = 0
 
 
 class Claims(NamedTuple):
@@ -97,10 +104,11 @@ class Reject(NamedTuple):
 
 
 class GiveBack(NamedTuple):
-    """Claims that are returned unfinished: neither a failure nor a crash."""
+    """Claims that are returned unfinished: neither a failure nor a crash. ``unbegun``: nobody saw them, a ttl still counts."""
 
     session: str
     claims: Sequence[tuple[str, int]]
+    unbegun: bool = False
 
     def reads(self) -> tuple[Keys[QueueRow], ...]:
         return (Keys(QUEUE, tuple(task for task, _ in self.claims)),)
@@ -128,21 +136,32 @@ def claim(rows: Rows, command: Claim, now: float, policy: Settings) -> Claims:
     require(rows, command.session)
     taken: list[QueueRow] = []
     dry: list[str] = []
-    for want in command.wants:
-        for row, provider in _shared(rows, want, dry):
-            current = rows.one(QUEUE, row.id)  # one that expired before it may have taken this one along
-            if current is row and not _expired(rows, row, now, policy):
-                taken.append(_take(rows, row, command.session, provider, now, policy))
+    ready = _ready(rows, command.wants)
+    chosen = [one for want, found in zip(command.wants, ready, strict=True) for one in _shared(want, found, dry)]
+
+    def take(one: tuple[QueueRow, str]) -> None:
+        row, provider = one
+        # one that expired before it may have taken this one along
+        if rows.one(QUEUE, row.id) == row and not _expired(rows, row, now, policy):
+            taken.append(_take(rows, row, command.session, provider, now, policy))
+
+    each(chosen, take)
     if command.tasks:
         taken += _by_name(rows, command, now, policy)
     return Claims(_with_inputs(rows, taken), dry)
 
 
-def _shared(rows: Rows, want: Want, dry: list[str]) -> list[tuple[QueueRow, str]]:
+def _ready(rows: Rows, wants: Sequence[Want]) -> list[dict[str, list[QueueRow]]]:
+    """What is ready in the pools of each want: as many of each pool as can be of use."""
+    places = [(pool, most) for want in wants for pool, most in _most(want).items()]
+    found = iter(rows.scan_many([Range(QUEUE, "ready", (pool,), limit=most) for pool, most in places]))
+    return [{pool: next(found) for pool in _most(want)} for want in wants]
+
+
+def _shared(want: Want, ready: dict[str, list[QueueRow]], dry: list[str]) -> list[tuple[QueueRow, str]]:
     """The best of the pools, each with its provider; what is left over because its one provider is full stays where it is."""
     most = _most(want)
-    ready = {pool: rows.scan(Range(QUEUE, "ready", (pool,), limit=most[pool])) for pool in want.pools}
-    found = [row for each in ready.values() for row in each]
+    found = [row for some in ready.values() for row in some]
     if len(want.pools) > 1:
         found.sort(key=lambda row: (row.rank, row.seq))
     best = _one_takes_all(found, want) if len(want.offers) == 1 else _spread(found, want)
@@ -150,7 +169,7 @@ def _shared(rows: Rows, want: Want, dry: list[str]) -> list[tuple[QueueRow, str]
     if len(best) < len(found):
         given = {row.id for row, _ in best}
         left = {row.pool for row in found if row.id not in given}
-    dry += [pool for pool, each in ready.items() if len(each) < most[pool] and pool not in left]
+    dry += [pool for pool, some in ready.items() if len(some) < most[pool] and pool not in left]
     return best
 
 
@@ -183,25 +202,26 @@ def _by_name(rows: Rows, command: Claim, now: float, policy: Settings) -> list[Q
     balances = {one.label: Balance(one.candidates, one.strategy, bounded=False) for one in command.serves}
     taken: list[QueueRow] = []
     rows.get(QUEUE, command.tasks)
-    for id in command.tasks:
+
+    def take(id: str) -> None:
         row = rows.one(QUEUE, id)  # as it is now: one that expired before it may have taken this one along
         if row is None or row.state != READY or (row.suspect and not (command.alone and not taken)):
-            continue
+            return
         if taken and taken[0].suspect:  # it runs alone
-            break
+            return
         balance = balances.get(row.capability)
         if balance is None or _expired(rows, row, now, policy):
-            continue
+            return
         provider = balance.give(pools.provider_in(row.pool))
         if provider is not None:
             taken.append(_take(rows, row, command.session, provider, now, policy))
+
+    each(command.tasks, take)
     return taken
 
 
 def _expired(rows: Rows, row: QueueRow, now: float, policy: Settings) -> bool:
-    late = (row.deadline is not None and row.deadline <= now) or (
-        row.attempt == 0 and row.expires_at is not None and row.expires_at <= now
-    )
+    late = (row.deadline is not None and row.deadline <= now) or (row.expires_at is not None and row.expires_at <= now)
     if late:
         endings.end(rows, row, EXPIRED, now, policy)
     return late
@@ -220,11 +240,18 @@ def _take(rows: Rows, row: QueueRow, session: str, provider: str, now: float, po
 def _with_inputs(rows: Rows, taken: list[QueueRow]) -> list[Claimed]:
     tasks = rows.get(TASK, [row.id for row in taken])
     rows.get(BLOB, [task.input_blob for task in tasks if task is not None and task.input_blob is not None])
+    unbegun = _unbegun(rows, [row for row in taken if row.attempt > 1 and is_inbox(row.capability)])
     out = []
     for row, task in zip(taken, tasks, strict=True):
         assert task is not None, "a live task has its request"
-        out.append(Claimed(row, task, bodies.fetch(rows, task.input, task.input_blob) or "null"))
+        text = bodies.fetch(rows, task.input, task.input_blob) or "null"
+        out.append(Claimed(row, task, text, unbegun.get(row.id, 0)))
     return out
+
+
+def _unbegun(rows: Rows, again: list[QueueRow]) -> dict[str, int]:
+    ended = rows.scan_many([Range(ATTEMPT, "by_task", (row.id,)) for row in again])
+    return {row.id: sum(attempt.end == UNBEGUN for attempt in each) for row, each in zip(again, ended, strict=True)}
 
 
 def finish(rows: Rows, command: Finish, now: float, policy: Settings) -> OutcomeRow | None:
@@ -307,22 +334,27 @@ def _open_pool(row: QueueRow, task: TaskRow | None) -> str:
 
 def give_back(rows: Rows, command: GiveBack, now: float, policy: Settings) -> int:
     """Return claims to the ready; those that no longer stand are passed over. Returns how many were."""
-    back = 0
-    for task, attempt in command.claims:
-        row = held(rows, command.session, task, attempt)
+    back: list[str] = []
+    rows.get(QUEUE, [task for task, _ in command.claims])
+
+    def release(claim: tuple[str, int]) -> None:
+        row = held(rows, command.session, *claim)
         if row is None:
-            continue
-        back += 1
+            return
+        back.append(row.id)
         if row.cancel_at is not None:
             endings.end(rows, row, CANCELLED, now, policy)
-            continue
-        endings.record(rows, row, "released", now)
-        row = queue.reroute(rows, endings.unclaimed(row), now, policy)
+            return
+        endings.record(rows, row, UNBEGUN if command.unbegun else "released", now)
+        back_to = endings.unclaimed(row)._replace(expires_at=row.expires_at if command.unbegun else None)
+        row = queue.reroute(rows, back_to, now, policy)
         if queue.is_stranded(rows, row):  # addressed to a provider that left meanwhile: its pool was emptied, nobody looks there
             endings.end(rows, row, FAILED, now, policy, error=endings.gone(pools.provider_in(row.pool) or "").stored())
         else:
             queue.admit(rows, row, now, policy)
-    return back
+
+    each(command.claims, release)
+    return len(back)
 
 
 def disown(rows: Rows, command: Disown, now: float, policy: Settings) -> int:

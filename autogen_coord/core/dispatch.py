@@ -327,9 +327,8 @@ class Dispatcher:
         row = claimed.row
         slot = self._slots.get(row.provider or "")
         if slot is None or not self._accepting:  # withdrawn, or stopped, while the claim was on its way
-            self._line.offer(claims.give_back, claims.GiveBack(row.session or "", [(row.id, row.attempt)])).add_done_callback(
-                _swallow
-            )
+            command = claims.GiveBack(row.session or "", [(row.id, row.attempt)], unbegun=True)
+            self._line.offer(claims.give_back, command).add_done_callback(_swallow)
             return
         slot.active += 1
         self._turn = slot.turn = self._turn + 1

@@ -10,7 +10,7 @@ from . import bodies, events, pools, queue
 from .addresses import is_pulled
 from .events import Kind
 from .retry import RetryPolicy
-from .store import Range, Rows
+from .store import Range, Rows, each
 from .tables import (
     ATTEMPT,
     CANCELLED,
@@ -94,10 +94,13 @@ def count(rows: Rows, name: str, more: int = 1) -> None:
 def cancel_children(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
     children = rows.scan(Range(QUEUE, "by_parent", (row.id,)))
     queue.expect(rows, children)
-    for found in children:
+
+    def give_up(found: QueueRow) -> None:
         child = rows.one(QUEUE, found.id)  # as it is now: a sibling's end may have promoted it
         if child is not None:
             cancel(rows, child, now, policy)
+
+    each(queue.holders_last(children), give_up)
 
 
 def cancel(rows: Rows, row: QueueRow, now: float, policy: Settings) -> OutcomeRow | None:
@@ -157,7 +160,7 @@ def crash(rows: Rows, row: QueueRow, now: float, policy: Settings, lonely: bool 
         events.facts(capability=row.capability, attempt=row.attempt, reason="crashed", alone=alone),
     )  # fmt: skip
     row = queue.reroute(rows, unclaimed(row)._replace(suspect=0 if pulled else 1), now, policy)
-    queue.admit(rows, row._replace(pool=row.pool if pulled else pools.alone(row.pool)), now, policy)
+    queue.admit(rows, row._replace(pool=pools.alone(row.pool) if row.suspect else row.pool), now, policy)
 
 
 def gone(provider: str) -> Failure:
@@ -171,5 +174,5 @@ def record(rows: Rows, row: QueueRow, how: str, now: float, error: str | None = 
 
 
 def unclaimed(row: QueueRow) -> QueueRow:
-    """The task without its claim; the attempt number stays: the next claim takes a higher one."""
-    return row._replace(session=None, provider=None, started_at=None, waits_for=None, progress=None)
+    """The task without its claim; the attempt number stays: the next claim takes a higher one. It was begun in time."""
+    return row._replace(session=None, provider=None, started_at=None, waits_for=None, progress=None, expires_at=None)

@@ -86,8 +86,7 @@ class Pending:
     def scan(self, range: Range[R]) -> list[R]:
         table, name = range.table, range.table.name
         merge = self._merges.get(name, {}).get(range.index) or self._start_merging(table, range.index)
-        gone = merge.gone.get(range.prefix)
-        wanted = range._replace(limit=range.limit + len(gone)) if gone and range.limit is not None else range
+        wanted = _reach(range, merge)
         changed = self._changed.get(name) or {}
         loaded = self._loaded.setdefault(name, {})
         rows: list[R] = []
@@ -102,6 +101,15 @@ class Pending:
             rows += [row for row in live.values() if _within(row[first], range)]
             rows.sort(key=merge.shape.order_of, reverse=range.reverse)
         return rows[: range.limit]
+
+    def scan_many(self, ranges: Sequence[Range[R]]) -> list[list[R]]:
+        """`scan` of each, loaded together."""
+        wanted = []
+        for range in ranges:
+            merge = self._merges.get(range.table.name, {}).get(range.index) or self._start_merging(range.table, range.index)
+            wanted.append(_reach(range, merge))
+        self._base.gather(wanted)
+        return [self.scan(range) for range in ranges]
 
     def put(self, table: Table[R], row: R) -> None:
         self._write(table, table.key_of(row), row)
@@ -178,6 +186,12 @@ class Pending:
             merge.hide(key, loaded.get(key))
             merge.enter(key, row)
         return merge
+
+
+def _reach(range: Range[R], merge: _Merge) -> Range[R]:
+    """What must be walked to have so many, where some of them were changed since."""
+    gone = merge.gone.get(range.prefix)
+    return range._replace(limit=range.limit + len(gone)) if gone and range.limit is not None else range
 
 
 def _within(value: Any, range: Range[Any]) -> bool:

@@ -91,7 +91,9 @@ class Housekeeper:
         late, dead = await self._store.read(*sessions.overdue(now))
         for row in late:
             if row.id != self.session and await self._line.put(sessions.declare_dead, Declare(self.session, row.id)):
-                log.warning("session %s is dead: its lease ended %.1f s ago", row.id, now - row.lease_until)
+                log.warning(
+                    "session %s is dead, its lease ended %.1f s ago: what it ran is run again", row.id, now - row.lease_until
+                )
                 dead.append(row)
         for row in dead:
             while await self._line.put(burial.bury, Bury(row.id)):

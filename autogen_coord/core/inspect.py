@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from ..errors import InvalidInputError, NotFoundError
 from ..settings import Settings
@@ -56,7 +57,7 @@ class AttemptInfo:
     started_at: float | None
     ended_at: float | None
     end: str
-    """running, succeeded, failed, timeout, crashed, released, rejected, cancelled, expired"""
+    """running, succeeded, failed, timeout, crashed, released, unbegun (nobody saw it), rejected, cancelled, expired"""
     error: dict[str, Any] | None
 
 
@@ -109,9 +110,21 @@ def _adapter(returns: Any) -> TypeAdapter[Any]:
     return TypeAdapter(returns)
 
 
+def _is_hashable(annotation: Any) -> bool:
+    """Not so where it carries what is not, as ``Annotated[int, {...}]``."""
+    try:
+        hash(annotation)
+    except TypeError:
+        return False
+    return True
+
+
 def decoder(returns: type[T]) -> Callable[[str], T]:
-    """Reads a stored output as ``returns``."""
-    adapter: TypeAdapter[T] = _adapter(cast(Hashable, returns))
+    """Reads a stored output as ``returns``. Raises: InvalidInputError, when that has no JSON form."""
+    try:
+        adapter: TypeAdapter[T] = _adapter(cast(Hashable, returns)) if _is_hashable(returns) else TypeAdapter(returns)
+    except (PydanticUserError, TypeError) as error:
+        raise InvalidInputError(f"returns={returns!r:.200} is no type with a JSON form: {str(error).splitlines()[0]}") from error
 
     def decode(text: str) -> T:
         try:
@@ -256,7 +269,7 @@ async def _ready_reason(store: Store, policy: Settings, task: TaskRow, row: Queu
     providers = [each for each in await live_providers(store, row.capability) if pinned in (None, each.id)]
     ahead = await _ahead(store, row, Range(QUEUE, "ready", (row.pool,)))
     if task.kind == TaskKind.MESSAGE:
-        return messages.reason(task, bool(providers), f", behind {_many(ahead)}" if ahead else "")
+        return messages.reason(task, row, bool(providers), f", behind {_many(ahead)}" if ahead else "")
     if not providers:
         who = f"provider {pinned}" if pinned is not None else f"a provider of {row.capability}"
         return f"no provider: {who} is not online; start a process that provides it"

@@ -35,8 +35,8 @@ def error_of(outcome: OutcomeRow) -> TaskError | NoProviderError | None:
     if outcome.state == CANCELLED:
         return TaskCancelledError(f"task {id} of {outcome.capability} was cancelled", task_id=id)
     if outcome.state == EXPIRED:
-        when = "while it ran" if outcome.started_at is not None else "before anybody began it"
-        return TaskExpiredError(f"task {id} of {outcome.capability} passed its deadline or ttl {when}", task_id=id)
+        what = "deadline while it ran" if outcome.started_at is not None else "deadline or ttl before anybody began it"
+        return TaskExpiredError(f"task {id} of {outcome.capability} passed its {what}", task_id=id)
     facts: dict[str, Any] = bodies.decode(outcome.error) if outcome.error else {}
     type, text = facts.get("type", "Exception"), facts.get("text", "")
     if facts.get("code") == "crashed":

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import bodies, endings, events, sessions
-from .store import Range, Rows
+from . import bodies, endings, events, inboxes, sessions
+from .store import Range, Rows, each
 from .tables import ATTEMPT, COUNTER, EVENT, OUTCOME, PROVIDER, SESSION, TASK, CounterRow, OutcomeRow
 
 EVENTS = 4
@@ -69,12 +69,15 @@ def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
 
 def _prune_sessions(rows: Rows, now: float, policy: Settings) -> None:
     """Sessions that are over, with what they provided, are kept by age alone: they are few."""
-    for state in (sessions.CLOSED, sessions.GONE):
-        before = now - policy.keep_seconds
-        for session in rows.scan(Range(SESSION, "by_state", (state,), high=before, limit=policy.slice)):
-            for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
-                rows.drop(PROVIDER, provider)
-            rows.drop(SESSION, session)
+    before = now - policy.keep_seconds
+    over = [Range(SESSION, "by_state", (state,), high=before, limit=policy.slice) for state in (sessions.CLOSED, sessions.GONE)]
+    found = [session for some in rows.scan_many(over) for session in some]
+    provided = rows.scan_many([Range(PROVIDER, "by_session", (session.id,)) for session in found])
+    for session, providers in zip(found, provided, strict=True):
+        for provider in providers:
+            rows.drop(PROVIDER, provider)
+        rows.drop(SESSION, session)
+    inboxes.forget(rows, [provider.capability for providers in provided for provider in providers])
 
 
 def purge(rows: Rows, command: Purge, now: float, policy: Settings) -> Pruned:
@@ -91,8 +94,7 @@ def purge(rows: Rows, command: Purge, now: float, policy: Settings) -> Pruned:
 
 def _forget_all(rows: Rows, outcomes: Sequence[OutcomeRow]) -> None:
     rows.get(TASK, [outcome.id for outcome in outcomes])  # in one load, what `forget` wants one by one
-    for outcome in outcomes:
-        forget(rows, outcome)
+    each(outcomes, lambda outcome: forget(rows, outcome))
 
 
 def forget(rows: Rows, outcome: OutcomeRow) -> None:

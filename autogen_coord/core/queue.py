@@ -8,11 +8,13 @@ that is not yet due (place 2) does not take part. A retry keeps the lane while i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..settings import Settings
-from . import pools
+from . import inboxes, pools
+from .addresses import is_inbox
 from .registry import is_online, pool_for
-from .store import Range, Rows
+from .store import Keys, Range, Rows, each
 from .tables import DELAYED, QUEUE, READY, RUNNING, TASK, WAITING, QueueRow
 
 HOLDS, WAITS, LATER = 0, 1, 2
@@ -32,7 +34,7 @@ def due_of(row: QueueRow, policy: Settings) -> float | None:
     if row.state == RUNNING:
         return due_while_running(row.started_at or 0.0, row.timeout, row.deadline, row.cancel_at, policy)
     times = [] if row.deadline is None else [row.deadline]
-    if row.expires_at is not None and row.attempt == 0:
+    if row.expires_at is not None:
         times.append(row.expires_at)
     if row.state == DELAYED or (row.state == READY and row.avoid is not None):
         times.append(row.ready_at)
@@ -57,8 +59,15 @@ def put(rows: Rows, row: QueueRow, policy: Settings) -> None:
 
 def expect(rows: Rows, found: Sequence[QueueRow]) -> None:
     """Ask at once for what is read of each when they end or move on: a store that loads in rounds needs one, not one a task."""
-    rows.get(TASK, [row.id for row in found])
-    rows.get(QUEUE, [row.parent for row in found if row.parent is not None])
+    tasks, parents = [row.id for row in found], [row.parent for row in found if row.parent is not None]
+    wanted: tuple[Keys[Any], ...] = (Keys(TASK, tasks), Keys(QUEUE, parents))
+    each(wanted, lambda load: rows.get(load.table, load.keys))
+    inboxes.expect(rows, found)
+
+
+def holders_last(found: Sequence[QueueRow]) -> list[QueueRow]:
+    """Who holds a lane goes last where many end: it would promote one that ends next, which promotes one that ends next."""
+    return sorted(found, key=lambda row: row.place == HOLDS)
 
 
 def admit(rows: Rows, row: QueueRow, now: float, policy: Settings) -> None:
@@ -107,7 +116,12 @@ def is_stranded(rows: Rows, row: QueueRow) -> bool:
 
 
 def reroute(rows: Rows, row: QueueRow, now: float, policy: Settings) -> QueueRow:
-    """A task pinned to a provider that is gone is pinned anew; one *addressed* to it stays stranded, for others to end."""
+    """A task pinned to a provider that is gone is pinned anew; one *addressed* to it stays stranded, for others to end.
+
+    A message whose inbox was closed goes to the one that is open.
+    """
+    if is_inbox(row.capability):
+        row = inboxes.settled(rows, row, policy)
     if not is_stranded(rows, row):
         return row
     task = rows.one(TASK, row.id)

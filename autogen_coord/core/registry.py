@@ -72,20 +72,21 @@ def announce(rows: Rows, command: Announce, now: float, policy: Settings) -> Non
     Raises: ConfigError, LeaseLostError.
     """
     require(rows, command.session)
-    for capability in command.capabilities:
-        known = rows.get(CAPABILITY, ((capability.name, capability.version),))[0]
-        label = label_of(capability.name, capability.version)
-        others = [row for row in online(rows, label) if row.session != command.session]
+    labels = [label_of(row.name, row.version) for row in command.capabilities]
+    before = rows.get(CAPABILITY, [(row.name, row.version) for row in command.capabilities])
+    there = all_online(rows, labels)
+    for capability, label, known, found in zip(command.capabilities, labels, before, there, strict=True):
+        others = [row for row in found if row.session != command.session]
         if known is not None and others and _schemas(known) != _schemas(capability):
             raise ConfigError(
                 f"capability {label!r} is provided already with other input or output: give the new form a version of its own",
                 capability=label,
             )
         rows.put(CAPABILITY, capability._replace(announced_at=now))
-    for provider in command.providers:
-        before = rows.one(PROVIDER, provider.id)
-        rows.put(PROVIDER, provider._replace(registered_at=before.registered_at if before else now))
-        if before is None or before.status != ONLINE:
+    earlier = rows.get(PROVIDER, [row.id for row in command.providers])
+    for provider, was in zip(command.providers, earlier, strict=True):
+        rows.put(PROVIDER, provider._replace(registered_at=was.registered_at if was else now))
+        if was is None or was.status != ONLINE:
             events.append(rows, now, Kind.AGENT_ONLINE, provider.id, provider.session, events.facts(capability=provider.capability))
 
 
@@ -109,9 +110,15 @@ def retire(rows: Rows, row: ProviderRow, status: str, now: float) -> None:
 
 def online(rows: Rows, label: str) -> list[ProviderRow]:
     """The providers that may be given work: online, on a live session."""
-    found = rows.scan(Range(PROVIDER, "by_capability", (label, ONLINE)))
-    live = {row.id for row in rows.get(SESSION, [row.session for row in found]) if row is not None and row.state == LIVE}
-    return [row for row in found if row.session in live]
+    return all_online(rows, (label,))[0]
+
+
+def all_online(rows: Rows, labels: Sequence[str]) -> list[list[ProviderRow]]:
+    """`online` of each label, asked for together."""
+    found = rows.scan_many([Range(PROVIDER, "by_capability", (label, ONLINE)) for label in labels])
+    on = dict.fromkeys(row.session for each in found for row in each)
+    live = {row.id for row in rows.get(SESSION, list(on)) if row is not None and row.state == LIVE}
+    return [[row for row in each if row.session in live] for each in found]
 
 
 def candidates(rows: Rows, label: str, now: float, policy: Settings) -> list[ProviderRow]:

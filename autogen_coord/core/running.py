@@ -22,27 +22,39 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run(main)``, but SIGTERM cancels ``main``, so that every ``async with Coordination.open(...)`` closes in order.
+class Interrupted(SystemExit, KeyboardInterrupt):
+    """Ctrl-C came, and everything was put in order; left alone, it ends the process with status 130, without a traceback."""
 
-    Raises: Terminated (a SystemExit), KeyboardInterrupt, and what ``main`` raises.
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGINT)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run(main)``, but SIGTERM cancels ``main`` as Ctrl-C does, so that every ``async with Coordination.open(...)``
+    closes in order. A second SIGTERM does not disturb that; a second Ctrl-C ends at once.
+
+    Raises: Terminated and Interrupted (which are a SystemExit, the latter a KeyboardInterrupt too), and what ``main`` raises.
     """
-    told = False
+    told: list[signal.Signals] = []
 
     async def minding() -> T:
-        def tell() -> None:
-            nonlocal told
-            told = True
-            task.cancel()
+        def tell(which: signal.Signals) -> None:
+            told.append(which)
+            if len(told) == 1:
+                task.cancel()
+            elif which == signal.SIGINT:
+                raise KeyboardInterrupt
 
         task = asyncio.ensure_future(main)
-        with contextlib.suppress(NotImplementedError):  # Windows has no such handlers: there it ends at once, as a crash
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, tell)
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows, and other threads, have no such handlers
+            for which in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(which, tell, which)
         return await task
 
     try:
         return asyncio.run(minding())
     except asyncio.CancelledError:
         if told:
-            raise Terminated from None
+            raise (Terminated if told[0] == signal.SIGTERM else Interrupted) from None
         raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import typing
 from collections.abc import Callable, Iterator
+from types import UnionType
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -71,6 +73,14 @@ class Schema(Generic[T]):
         except ValidationError as error:
             raise InvalidInputError(f"{self.where}: {_what(error)}") from None
 
+    def decode_strictly(self, text: str) -> T:
+        """The value of JSON text in which nothing is of another type ("5" is no int). Raises: InvalidInputError."""
+        try:
+            return self._read(text, strict=True)
+        except ValueError as error:
+            what = _what(error) if isinstance(error, ValidationError) else "no JSON"
+            raise InvalidInputError(f"{self.where}: {what}") from None
+
     def accepts(self, value: Any) -> bool:
         """Whether `encode` would take it without changing its type."""
         try:
@@ -79,10 +89,10 @@ class Schema(Generic[T]):
             return False
         return True
 
-    def _read(self, text: str) -> T:
+    def _read(self, text: str, strict: bool | None = None) -> T:
         if "\\ud" in text:  # surrogates: the JSON reader of pydantic refuses lone ones, which models do emit
             return cast(T, self._adapter.validator.validate_python(json.loads(text)))
-        return cast(T, self._adapter.validator.validate_json(text))
+        return cast(T, self._adapter.validator.validate_json(text, strict=strict))
 
 
 def _what(error: ValidationError) -> str:
@@ -95,20 +105,45 @@ def _what(error: ValidationError) -> str:
 
 
 def _refuse_vague(annotation: Any, where: str) -> None:
-    if annotation is Any or annotation is object:
+    if _says_nothing(annotation):
         raise InvalidInputError(f"{where}: annotated {annotation!r}, which says nothing: name the type")
-    for variable in _variables(annotation):
+    for variable in _variables(annotation, set()):
         raise InvalidInputError(f"{where}: annotated with the type variable {variable}: name the type")
 
 
-def _variables(annotation: Any) -> Iterator[TypeVar]:
-    """The type variables in it that stand for nothing."""
+def _says_nothing(annotation: Any) -> bool:
+    """Whether every value fits it, by itself or as one of a union."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, UnionType):
+        return any(_says_nothing(part) for part in parts)
+    if origin is typing.Annotated:
+        return _says_nothing(parts[0])
+    return annotation is Any or annotation is object
+
+
+def _variables(annotation: Any, seen: set[type]) -> Iterator[TypeVar]:
+    """The type variables in it, and in the fields of its models, that stand for nothing."""
     if isinstance(annotation, TypeVar):
         yield annotation
     for part in typing.get_args(annotation):
-        yield from _variables(part)
-    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        yield from _variables(part, seen)
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None and annotation not in seen:
+        seen.add(annotation)
         yield from getattr(annotation, "__parameters__", ())  # a generic class, named without its types
+        for field in _fields(annotation):
+            yield from _variables(field, seen)
+
+
+def _fields(cls: type) -> list[Any]:
+    """What the fields of a model or dataclass are annotated with, as far as that is known."""
+    if issubclass(cls, BaseModel):
+        return [field.annotation for field in cls.model_fields.values()]
+    if not dataclasses.is_dataclass(cls) or hasattr(cls, "__orig_bases__"):  # a generic base's fields name its own variables
+        return []
+    try:
+        return list(typing.get_type_hints(cls, include_extras=True).values())
+    except Exception:  # written as text, of names that pydantic may find elsewhere
+        return []
 
 
 def _refuse_hidden_nan(value: Any) -> None:

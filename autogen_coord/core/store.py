@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 R = TypeVar("R", bound=tuple[Any, ...])
 T = TypeVar("T")
+Item = TypeVar("Item")
 Key = Any
 
 
@@ -97,8 +98,25 @@ class NotLoaded(Exception):
     they miss, and raises it again at its end; the store loads what was missed and folds again from unchanged rows."""
 
 
+def each(items: Iterable[Item], act: Callable[[Item], object]) -> None:
+    """Do something for each. Where one misses a row, the others go on first, so that one round loads what all of them miss.
+
+    Raises: NotLoaded, after the last.
+    """
+    missed: NotLoaded | None = None
+    for item in items:
+        try:
+            act(item)
+        except NotLoaded as error:
+            missed = error
+    if missed is not None:
+        raise missed
+
+
 class Rows(Protocol):
     """All that a rule sees; set-wise on purpose. Own changes are merged in.
+
+    A store may load in rounds, and has few of them: a rule asks for many with one `get` or `scan_many`, or acts by `each`.
 
     A row whose key may exist is read before it is put: a blind put is for fresh ids.
     """
@@ -106,6 +124,7 @@ class Rows(Protocol):
     def get(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]: ...
     def one(self, table: Table[R], key: Key) -> R | None: ...
     def scan(self, range: Range[R]) -> list[R]: ...
+    def scan_many(self, ranges: Sequence[Range[R]]) -> list[list[R]]: ...
     def put(self, table: Table[R], row: R) -> None: ...
     def drop(self, table: Table[R], row: R) -> None: ...
 
@@ -123,6 +142,10 @@ class Base(Protocol):
 
     def load(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]: ...
     def walk(self, range: Range[R]) -> list[R]: ...
+
+    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+        """These are walked next: a store that loads in rounds loads them in one."""
+        ...
 
 
 class Change(NamedTuple):

@@ -89,6 +89,7 @@ class QueueRow(NamedTuple):
     id: str
     seq: int
     capability: str
+    """Of a message: the inbox that it lies in now, which may be another than it was sent to."""
     state: str
     pool: str
     rank: float
@@ -106,6 +107,7 @@ class QueueRow(NamedTuple):
     started_at: float | None
     deadline: float | None
     expires_at: float | None
+    """ttl, until an attempt was begun."""
     timeout: float
     cancel_at: float | None
     """When a requested cancellation is forced."""
@@ -149,7 +151,7 @@ class AttemptRow(NamedTuple):
     started_at: float | None
     ended_at: float
     end: str
-    """failed, timeout, crashed, released, rejected"""
+    """failed, timeout, crashed, released, rejected; unbegun: it was given back before anybody saw it"""
     error: str | None
 
 
@@ -165,6 +167,7 @@ class SessionRow(NamedTuple):
     ttl: float
     started_at: float
     meta: str | None
+    """A JSON object; of a dead one: how far its burial is."""
 
 
 class ProviderRow(NamedTuple):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ..errors import DeadlockError, DuplicateTaskError, InvalidInputError, NoProviderError, NotFoundError, StaleClaimError
 from ..settings import Settings
-from . import bodies, endings, events, queue
-from .addresses import NOBODY
+from . import bodies, endings, events, inboxes, queue
+from .addresses import NOBODY, Address, is_inbox, is_pulled
 from .events import Kind
 from .registry import candidates, is_online, pool_for, require_known
 from .sessions import is_live
@@ -104,8 +104,17 @@ def submit(rows: Rows, command: Submit, now: float, policy: Settings) -> Submitt
     return Submitted(command.id, True)
 
 
-def create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, policy: Settings, session: str | None = None) -> None:
-    """Write a task as it begins. ``parent``: the live task whose handler waits for it; ``session``: who sends a message."""
+def create(
+    rows: Rows,
+    command: Submit,
+    parent: QueueRow | None,
+    now: float,
+    policy: Settings,
+    session: str | None = None,
+    kept: bodies.Kept | None = None,
+) -> None:
+    """Write a task as it begins. ``parent``: the live task whose handler waits for it; ``session``: who sends a message;
+    ``kept``: where its input stands already."""
     start = max(now + command.delay, command.at or 0.0)
     deadline = None if command.deadline is None else start + command.deadline
     lane = command.lane
@@ -117,7 +126,7 @@ def create(rows: Rows, command: Submit, parent: QueueRow | None, now: float, pol
         lane = queue.lane_within(rows, lane, command.parent)
     expires_at = None if command.ttl is None else start + command.ttl
     timeout = policy.timeout if command.timeout is None else command.timeout
-    text, blob = bodies.keep(rows, command.input, policy.blob_from)
+    text, blob = bodies.keep(rows, command.input, policy.blob_from) if kept is None else kept
     by = session if command.kind == MESSAGE else command.sender
     seq = events.append(rows, now, Kind.TASK_DELEGATED, command.id, by, f'{{"capability":"{command.capability}"}}')
     rows.put(
@@ -163,18 +172,19 @@ def _refuse_cycle(rows: Rows, parent: str, child: str) -> None:
     came_from: dict[str, str] = {child: parent}
     front = [child]
     while front:
-        id = front.pop()
-        if id == parent:
-            cycle = [id]
+        if parent in front:
+            cycle = [parent]
             while len(cycle) == 1 or cycle[-1] != parent:
                 cycle.append(came_from[cycle[-1]])
             path = " -> ".join(reversed(cycle))
             raise DeadlockError(f"waiting for this key would never end: {path}; give the child a key of its own", cycle=cycle[::-1])
-        row = rows.one(QUEUE, id)
-        if row is None:
-            continue
-        waits_for = [each.id for each in rows.scan(Range(QUEUE, "by_parent", (id,)))] if row.children else []
-        for following in (*waits_for, *([row.waits_for] if row.waits_for is not None else [])):
+        waiting = [row for row in rows.get(QUEUE, front) if row is not None]
+        parents = [row.id for row in waiting if row.children]
+        children = rows.scan_many([Range(QUEUE, "by_parent", (id,)) for id in parents])
+        edges = [(id, child.id) for id, some in zip(parents, children, strict=True) for child in some]
+        edges += [(row.id, row.waits_for) for row in waiting if row.waits_for is not None]
+        front = []
+        for id, following in edges:
             if following not in came_from:
                 came_from[following] = id
                 front.append(following)
@@ -278,11 +288,18 @@ def requeue(rows: Rows, command: Requeue, now: float, policy: Settings) -> Submi
         None if task.expires_at is None else task.expires_at - task.ready_at,
         task.timeout, task.retry, task.sender, task.recipient, task.correlation, task.causation, task.trace,
     )  # fmt: skip
+    if is_inbox(task.capability):
+        again = _to_its_inbox(rows, again, policy)
     create(rows, again, None, now, policy)
     made = rows.one(TASK, command.id)
     assert made is not None
     rows.put(TASK, made._replace(requeued_from=task.id))
     return Submitted(command.id, True)
+
+
+def _to_its_inbox(rows: Rows, message: Submit, policy: Settings) -> Submit:
+    label = inboxes.find(rows, [Address.parse(message.recipient)])[0]
+    return message._replace(capability=label, timeout=inboxes.HELD if is_pulled(label) else policy.timeout)
 
 
 def _successor(rows: Rows, task: TaskRow) -> Submitted | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..settings import Settings
 from . import endings, pools, queue
 from .endings import Failure
-from .store import Range, Rows
+from .store import Range, Rows, each
 from .tables import CANCELLED, DELAYED, EXPIRED, FAILED, QUEUE, RUNNING, TASK, QueueRow
 
 
@@ -23,10 +23,13 @@ def turn(rows: Rows, command: Turn, now: float, policy: Settings) -> bool:
     """Do one slice of what is due; True when there is more."""
     due = rows.scan(Range(QUEUE, "by_due", (), high=math.nextafter(now, math.inf), limit=policy.slice))
     queue.expect(rows, due)
-    for found in due:
+
+    def turn_one(found: QueueRow) -> None:
         row = rows.one(QUEUE, found.id)  # an earlier one may have ended it (a parent its children)
         if row is not None and row.due is not None and row.due <= now:
             _turn_one(rows, row, command.draw, now, policy)
+
+    each(queue.holders_last(due), turn_one)
     return len(due) == policy.slice
 
 
@@ -35,7 +38,7 @@ def _turn_one(rows: Rows, row: QueueRow, draw: float, now: float, policy: Settin
         _turn_running(rows, row, draw, now, policy)
     elif row.deadline is not None and row.deadline <= now:
         endings.end(rows, row, EXPIRED, now, policy)
-    elif row.expires_at is not None and row.attempt == 0 and row.expires_at <= now:
+    elif row.expires_at is not None and row.expires_at <= now:
         endings.end(rows, row, EXPIRED, now, policy)
     elif queue.is_stranded(rows, row := queue.reroute(rows, row, now, policy)):
         target = pools.provider_in(row.pool) or ""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from autogen_coord import (
     EVERYONE,
     CallTimeoutError,
+    CapabilityAgent,
     ClosedError,
     Coordination,
     InvalidInputError,
@@ -31,6 +32,7 @@ from autogen_coord import (
     capability,
 )
 from autogen_coord.core import messages, tasks
+from autogen_coord.core.claims import Claimed
 from autogen_coord.core.messages import Posted
 from autogen_coord.core.store import Keys, Range
 from autogen_coord.core.tables import OUTCOME, PROVIDER, QUEUE, TASK
@@ -42,6 +44,12 @@ from tests.conftest import MORTAL, Fault, World, process_of, soon, until, vanish
 class Note(BaseModel):
     text: str
     pages: int = 1
+
+
+class Coder(CapabilityAgent):
+    @capability("code")
+    async def code(self, text: str) -> str:
+        return text
 
 
 @dataclass
@@ -221,7 +229,57 @@ async def test_a_message_that_came_as_its_receiver_left_comes_again(coord: Coord
     assert leaving.cancelled()
     process_of(coord).dispatcher._slots[inbox.id].start = arrived
     message = await received(coord)
-    assert (message.id, message.attempt) == (posted.id, 2)
+    assert (message.id, message.attempt) == (posted.id, 1)  # nobody had it
+    assert (await coord.task(posted.id)).attempts[0].end == "unbegun"
+
+
+async def test_a_message_that_nobody_had_keeps_its_ttl(coord: Coordination) -> None:
+    leaving = asyncio.create_task(coord.receive("writer"))
+    await waiting(coord)
+    (inbox,) = process_of(coord).dispatcher._slots.values()
+    start = inbox.start
+
+    def cancel_and_start(claimed: Claimed) -> None:
+        leaving.cancel()
+        start(claimed)
+
+    inbox.start = cancel_and_start
+    (posted,) = await coord.send("writer", "x", ttl=0.2)
+    await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    await until(lambda: _is(coord, posted.id, "expired"))
+
+
+@pytest.mark.parametrize("timeout", [0, 2.0])
+@pytest.mark.parametrize("recipient", ["writer", "new"])
+async def test_a_look_just_after_its_session_was_declared_dead_finds_what_is_there(
+    world: World, timeout: float, recipient: str
+) -> None:
+    coord, judge = await world.open(), await world.open()
+    await coord.receive("writer", timeout=0)
+    await judge.receive("new", timeout=0)
+    (inbox,) = process_of(judge).dispatcher._slots
+    process_of(judge).dispatcher.remove(inbox)  # it is known, and nobody takes from it
+    await judge.send(recipient, "x")
+    await murder(judge, coord.session)
+    message = await received(coord, recipient, timeout)
+    assert message.body == "x"
+
+
+async def test_receiving_and_asking_are_bounded_while_no_new_session_can_be_had(world: World) -> None:
+    coord, judge = await world.open(store_wait=1.0), await world.open()
+    await coord.receive("writer", timeout=0)
+    process = process_of(coord)
+    with Fault(coord):
+        process._lost(process.session)
+        async with soon():
+            assert await coord.receive("writer", timeout=0.1) is None
+            with pytest.raises(StoreUnavailableError, match="no claim"):
+                await coord.receive("writer", timeout=0)
+            with pytest.raises((CallTimeoutError, StoreUnavailableError)):
+                await coord.request("writer", "?", timeout=0.1)
+    await judge.send("writer", "x")
+    assert (await received(coord)).body == "x"
 
 
 async def test_who_waits_for_a_message_is_told_of_the_close(world: World) -> None:
@@ -454,6 +512,18 @@ async def test_a_topic_reaches_its_subscribers_of_that_moment(two: tuple[Coordin
         await here.unsubscribe("news", "late")
 
 
+async def test_a_subscription_that_could_not_be_ended_can_be_ended_again(coord: Coordination) -> None:
+    await coord.receive("writer", timeout=0)
+    await coord.subscribe("news", "writer")
+    with Fault(coord), pytest.raises(StoreUnavailableError):
+        await coord.unsubscribe("news", "writer")
+    assert len(await coord.send(Recipient.topic("news"), "x")) == 1
+    await coord.unsubscribe("news", "writer")
+    assert await coord.send(Recipient.topic("news"), "x") == []
+    with pytest.raises(NotFoundError, match="did not subscribe"):
+        await coord.unsubscribe("news", "writer")
+
+
 async def test_a_subscription_ends_with_its_process(world: World) -> None:
     here, there = await world.open(), await world.open()
     await there.subscribe("news", "writer")
@@ -500,6 +570,20 @@ async def test_who_cannot_be_reached_is_an_error_and_no_row(coord: Coordination,
     with pytest.raises((error, InvalidInputError)):
         await coord.request(recipient, "x")
     assert await tasks_of(coord) == []
+
+
+async def test_an_address_never_seen_is_refused_with_near_names(coord: Coordination) -> None:
+    await coord.receive("writer/a", timeout=0)
+    await coord.provide(Coder)
+    for wrong, near in (("writre/a", "writer/a"), ("Codr", "Coder"), ("zzzzzzzz", None)):
+        said = f"did you mean {near}" if near else "nobody received for it"
+        with pytest.raises(NotFoundError, match=said) as caught:
+            await coord.send(wrong, "x")
+        assert near is None or near in caught.value.near
+    assert await tasks_of(coord) == []
+    await coord.send("Coder/seven", "x")  # one of its kind was seen: it waits for a receiver
+    await coord.send("Coder/seven", "y")
+    assert [(await received(coord, "Coder/seven")).body for _ in range(2)] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -631,6 +715,28 @@ async def test_an_answer_of_kind_error_is_raised(two: tuple[Coordination, Coordi
                 await asking
 
 
+async def test_only_a_result_or_an_error_ends_a_request(two: tuple[Coordination, Coordination]) -> None:
+    here, there = two
+    await there.receive("writer", timeout=0)
+    asking = asyncio.create_task(here.request("writer", "?"))
+    async with await received(there) as message:
+        for kind in (MessageKind.STATUS, MessageKind.FEEDBACK, MessageKind.CONTROL, MessageKind.TASK):
+            said = await message.reply("half of it", kind)
+            await until(lambda id=said.id: _is(here, id, "succeeded"))
+        assert not asking.done()
+        await message.reply("all of it")
+    async with soon():
+        assert await asking == "all of it"
+
+
+async def test_a_process_that_has_its_answer_looks_for_no_more(two: tuple[Coordination, Coordination]) -> None:
+    here, there = two
+    await there.receive("writer", timeout=0)
+    await _ask_and_be_answered_by(here, there)
+    await until(lambda: not process_of(here).dispatcher.running)
+    assert not process_of(here).dispatcher.idle_slots
+
+
 async def test_an_answer_that_is_not_what_was_asked_for_is_refused(two: tuple[Coordination, Coordination]) -> None:
     here, there = two
     await there.receive("writer", timeout=0)
@@ -749,6 +855,14 @@ async def test_a_reply_goes_to_the_sender_with_the_messages_id_as_correlation(co
     answer = await received(coord, "boss")
     assert (answer.kind, answer.body, answer.sender) == (MessageKind.STATUS, {"done": True}, "writer/default")
     assert (answer.correlation, answer.causation) == (message.id, message.id)
+
+
+async def test_a_reply_waits_for_a_sender_who_never_received_before(coord: Coordination) -> None:
+    await coord.receive("writer", timeout=0)
+    await coord.send("writer", "x", sender="stranger")
+    async with await received(coord) as message:
+        await message.reply("well")
+    assert (await received(coord, "stranger")).body == "well"
 
 
 # in handlers

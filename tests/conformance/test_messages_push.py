@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from autogen_core import AgentId, TopicId
+from autogen_core import AgentId, SingleThreadedAgentRuntime, TopicId
 
 from autogen_coord import (
     EVERYONE,
@@ -19,13 +19,14 @@ from autogen_coord import (
     Recipient,
     RejectedError,
     RemoteError,
+    Settings,
     TaskContext,
     capability,
     on_message,
 )
 from autogen_coord.core.store import Range
 from autogen_coord.core.tables import TASK
-from tests.conftest import MORTAL, World, process_of, soon, until, vanish
+from tests.conftest import MORTAL, QUICK, World, process_of, soon, until, vanish
 
 
 class Log:
@@ -66,9 +67,9 @@ class Clerk(CapabilityAgent):
                 await message.reply(f"done by {self.id}")
             case "fail":
                 raise ValueError("no ink")
-            case "twice":
-                await message.reply("once")
-                await ctx.send("boss", "told")
+            case "twice":  # as a model would: in other words each time
+                await message.reply(f"once, in attempt {ctx.attempt}")
+                await ctx.send("boss", f"told in attempt {ctx.attempt}")
                 if ctx.attempt == 1:
                     raise ValueError("again")
             case "reject" if ctx.attempt == 1:
@@ -144,17 +145,18 @@ async def test_a_kind_without_handler_fails_at_once_and_who_asked_hears_it(offic
 async def test_a_repeated_attempt_answers_and_sends_once(office: tuple[Coordination, Log]) -> None:
     coord, log = office
     async with soon():
-        assert await coord.request("clerk", "twice", timeout=20) == "once"
+        assert await coord.request("clerk", "twice", timeout=20) == "once, in attempt 1"
     await log.has(2)
     boss = await coord.receive("boss", timeout=5)
     assert boss is not None
-    assert (boss.body, boss.sender) == ("told", "clerk/default")
+    assert (boss.body, boss.sender) == ("told in attempt 1", "clerk/default")
     await boss.ack()
     (asked,) = [row for row in await _tasks(coord) if row.recipient == "clerk/default"]
     assert boss.causation == asked.id
     assert await ended(coord, asked.id) == "succeeded"
     assert await coord.receive("boss", timeout=0) is None
     assert [row.recipient for row in await _tasks(coord)].count("boss/default") == 1
+    assert [row.sender for row in await _tasks(coord)].count("clerk/default") == 2
 
 
 async def _tasks(coord: Coordination) -> list[Any]:
@@ -252,3 +254,73 @@ async def test_a_message_whose_process_died_is_pushed_elsewhere(world: World) ->
     assert (info.attempt, info.suspect) == (2, True)
     assert await second.cancel(posted.id)
     assert await ended(second, posted.id) == "cancelled"
+
+
+async def test_a_group_passes_over_who_has_no_handler_for_it(office: tuple[Coordination, Log]) -> None:
+    coord, log = office
+    groups = (EVERYONE, Recipient.capability("file"), TopicId("other", "default"))
+    await coord.subscribe("other", "clerk")
+    for group in groups:
+        sent = await coord.send(group, "x", kind="status", sender="boss")
+        assert [one.recipient for one in sent] == ["clerk/default"]
+        assert await ended(coord, sent[0].id) == "succeeded"
+    assert log.seen == []
+    (direct,) = await coord.send("clerk", "x", kind="status")
+    assert await ended(coord, direct.id) == "failed"
+
+
+async def test_a_look_by_hand_keeps_nothing_from_the_agent_that_is_away(world: World) -> None:
+    keep, log = await world.open(), Log()
+    worker = await world.open()
+    await worker.provide(Clerk, type="clerk", factory=lambda: Clerk(log))
+    await worker.close()
+    await keep.send("clerk", "1: before the look")
+    hand = await world.open()
+    assert await hand.receive("other", timeout=0) is None
+    looked = await hand.receive("clerk", timeout=0)
+    assert looked is not None
+    assert looked.body == "1: before the look"
+    await keep.send("clerk", "2: while it is open")
+    await looked.reject("not mine")
+    await hand.close()
+    await keep.send("clerk", "3: after it")
+    again = await world.open(reject_pause=0.01)
+    await again.provide(Clerk, type="clerk", factory=lambda: Clerk(log))
+    assert {what[0] for _, what in await log.has(3)} == {"1", "2", "3"}
+
+
+async def test_what_a_hand_left_in_its_inbox_goes_to_the_agent_that_was_there_all_along(world: World) -> None:
+    log = Log()
+    worker, hand = await world.open(), await world.open()
+    await worker.provide(Clerk, type="clerk", factory=lambda: Clerk(log))
+    assert await hand.receive("clerk", timeout=0) is None
+    (posted,) = await worker.send("clerk", "x")
+    assert (await worker.task(posted.id)).state == "ready"
+    await hand.close()
+    assert await log.has(1) == [("clerk/default", "x")]
+
+
+# instances
+
+
+async def test_groups_reach_each_registered_instance_and_those_that_come_later(world: World) -> None:
+    runtime, log = SingleThreadedAgentRuntime(), Log()
+    await Clerk(log).register_instance(runtime, AgentId("clerk", "red"))
+    async with Coordination.open(world.url, runtime=runtime, settings=Settings(**QUICK)) as coord:
+        await Clerk(log).register_instance(runtime, AgentId("clerk", "blue"))
+        for group in (EVERYONE, TopicId("news", "europe")):
+            sent = await coord.send(group, "x")
+            assert sorted(one.recipient for one in sent) == ["clerk/blue", "clerk/red"]
+            assert [await ended(coord, one.id) for one in sent] == ["succeeded", "succeeded"]
+    assert sorted(agent for agent, _ in log.seen) == ["clerk/blue", "clerk/blue", "clerk/red", "clerk/red"]
+
+
+async def test_a_key_that_is_no_instance_is_an_error_that_nobody_tries_again(world: World) -> None:
+    runtime, log = SingleThreadedAgentRuntime(), Log()
+    await Clerk(log).register_instance(runtime, AgentId("clerk", "red"))
+    async with Coordination.open(world.url, runtime=runtime, settings=Settings(**QUICK)) as coord:
+        with pytest.raises(RemoteError, match="clerk/green is registered: the instances of clerk are red"):
+            await coord.request("clerk/green", "answer", timeout=20)
+        (row,) = await _tasks(coord)
+        assert (await coord.task(row.id)).attempt == 1
+    assert log.seen == []

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, MessageFilterConfig, PerSourceFilter, SocietyOfMindAgent
-from autogen_agentchat.base import ChatAgent, Team
+from autogen_agentchat.agents import (
+    AssistantAgent,
+    BaseChatAgent,
+    MessageFilterAgent,
+    MessageFilterConfig,
+    PerSourceFilter,
+    SocietyOfMindAgent,
+)
+from autogen_agentchat.base import ChatAgent, Response, Team
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.messages import TextMessage
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_agentchat.teams import RoundRobinGroupChat, SelectorGroupChat
-from autogen_agentchat.tools import AgentTool
+from autogen_agentchat.tools import AgentTool, TeamTool
+from autogen_core import CancellationToken
 from autogen_core.model_context import BufferedChatCompletionContext, UnboundedChatCompletionContext
 from autogen_core.models import ModelFamily, ModelInfo
 from autogen_ext.models.replay import ReplayChatCompletionClient
@@ -48,6 +59,21 @@ class CrowdModel(Model):
 class Summary(BaseModel):
     title: str
     words: int
+
+
+class Mood(Enum):
+    CALM = "calm"
+
+
+class Diary(BaseModel):
+    on: date
+    moods: set[Mood]
+
+
+@dataclass
+class Point:
+    x: int
+    y: tuple[int, int]
 
 
 def open_coord() -> Coordination:
@@ -152,9 +178,46 @@ def shared_as_a_tool(model: Model) -> Made:
     return lambda: AssistantAgent("helper", ReplayChatCompletionClient(["done"], TOOLS), tools=[AgentTool(agent)])
 
 
+def shared_as_a_team_tool(model: Model) -> Made:
+    team = RoundRobinGroupChat([AssistantAgent("one", model)], max_turns=1)
+    tools: list[Any] = [TeamTool(team, "ask", "asks a team")]
+    return lambda: AssistantAgent("helper", ReplayChatCompletionClient(["done"], TOOLS), tools=tools)
+
+
+class Wrapper(BaseChatAgent):
+    """An agent of the user's own, which asks those that it holds."""
+
+    def __init__(self, held: dict[str, list[Any]]) -> None:
+        super().__init__("wrapper", "asks others")
+        self.held = held
+        self.itself = self
+
+    @property
+    def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
+        return (TextMessage,)
+
+    async def on_messages(self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken) -> Response:
+        result = await self.held["first"][0].run(task=messages[-1].to_text(), cancellation_token=cancellation_token)
+        return Response(chat_message=TextMessage(content=result.messages[-1].to_text(), source=self.name))
+
+    async def on_reset(self, cancellation_token: CancellationToken) -> None:
+        pass
+
+
+def shared_in_an_agent_of_the_users_own(model: Model) -> Made:
+    agent = AssistantAgent("one", model)
+    return lambda: Wrapper({"first": [agent]})
+
+
+def shared_context_in_an_agent_of_the_users_own(model: Model) -> Made:
+    context = UnboundedChatCompletionContext()
+    return lambda: Wrapper({"first": [AssistantAgent("one", model)], "memory": [context]})
+
+
 SHARED = [
     shared_agent, shared_team, shared_participant, shared_in_an_inner_team, shared_context, shared_context_of_a_participant,
-    shared_context_of_a_selector, shared_in_a_society, shared_behind_a_filter, shared_as_a_tool,
+    shared_context_of_a_selector, shared_in_a_society, shared_behind_a_filter, shared_as_a_tool, shared_as_a_team_tool,
+    shared_in_an_agent_of_the_users_own, shared_context_in_an_agent_of_the_users_own,
 ]  # fmt: skip
 
 
@@ -224,6 +287,9 @@ async def test_structured_content_is_the_output_that_was_declared() -> None:
     ("output", "text", "value"),
     [
         (Summary, '{"title":"a","words":1}', Summary(title="a", words=1)), (int, "7", 7), (list[str], '["a","b"]', ["a", "b"]),
+        (Point, '{"x":1,"y":[2,3]}', Point(1, (2, 3))), (Mood, '"calm"', Mood.CALM), (date, '"2026-01-31"', date(2026, 1, 31)),
+        (Diary, '{"on":"2026-01-31","moods":["calm"]}', Diary(on=date(2026, 1, 31), moods={Mood.CALM})), (float, "5", 5.0),
+        (Summary, '{"title":"a","words":"1"}', Summary(title="a", words=1)),
         (dict[str, int], '{"a":1}', {"a": 1}), (str, "7", "7"), (str, '{"a":1}', '{"a":1}'), (None, "anything", None),
     ],
 )  # fmt: skip

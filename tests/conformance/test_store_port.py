@@ -90,6 +90,20 @@ async def test_get_gives_a_row_or_none_for_each_key_in_order(store: Store) -> No
     assert await store.read(Keys(COUNTER, keys), Keys(COUNTER, [])) == [expected, []]
 
 
+async def test_many_ranges_are_read_in_one_round(store: Store) -> None:
+    names = [f"pool{number}" for number in range(300)]
+    await store.fill((QUEUE, queued(name, pool=name)) for name in names)
+    folds = []
+
+    def look(rows: Transaction, now: float) -> list[list[QueueRow]]:
+        folds.append(now)
+        return rows.scan_many([Range(QUEUE, "ready", (name,), limit=1) for name in names])
+
+    found = await store.transact(look)
+    assert [row.id for rows in found for row in rows] == names
+    assert len(folds) <= 2
+
+
 async def test_a_key_of_several_columns_is_a_tuple(store: Store) -> None:
     await put(store, *((ATTEMPT, attempt(task, number)) for task in "ab" for number in (1, 2)))
     keys = [("a", 2), ("b", 1), ("a", 3), ("c", 1)]

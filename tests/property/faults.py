@@ -21,6 +21,7 @@ from autogen_coord.core import (
     endings,
     events,
     fold,
+    inboxes,
     messages,
     pruning,
     queue,
@@ -82,7 +83,7 @@ FAULTS: tuple[Fault, ...] = (
     # claims
     _fault("attempt not increased", claims, "_take", "row.attempt + 1", "max(row.attempt, 1)", "claimed twice", "crash"),
     _fault("running tasks stay among the ready", claims, "_take", "state=RUNNING", "state=READY", "attempts", "order"),
-    _fault("rank ignored", claims, "_shared", "limit=most[pool]", "limit=most[pool], reverse=True", "order"),
+    _fault("rank ignored", claims, "_ready", "limit=most)", "limit=most, reverse=True)", "order"),
     _fault("pools not merged by rank", claims, "_shared", "found.sort(", "found.sort(reverse=True, ", "order"),
     _fault("priority ignored", queue, "rank_of", "priority * policy", "0 * policy", "order"),
     _fault("slots ignored", claims, "_one_takes_all", "found[: want.slots]", "found", "slots"),
@@ -113,7 +114,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("an end without its event", endings, "end", "events.append(", "(lambda *a: None)(", "endings"),
     _fault("too many tries", endings, "fail", "row.failures >= retry.tries", "row.failures > retry.tries", "tries"),
     _fault("crashes among others count", endings, "crash", "else pools.is_alone(row.pool)", "else True", "tries"),
-    _fault("suspects among others", endings, "crash", "else pools.alone(row.pool)", "else row.pool", "suspects"),
+    _fault("suspects among others", endings, "crash", "pools.alone(row.pool) if row.suspect else row.pool", "row.pool", "suspects"),
     _fault(
         "a rejection counts as a failure", endings, "unclaimed", "session=None,", "session=None, failures=row.failures + 1,",
         "tries",
@@ -129,15 +130,18 @@ FAULTS: tuple[Fault, ...] = (
     _fault("declared dead within the lease", sessions, "declare_dead", "now <= row.lease_until", "False", "judges"),
     _fault("a late renewal counts as steady", sessions, "renew", "now if late else", "", "judges"),
     _fault("the dead renew", sessions, "renew", "row.state != LIVE", "False", "judges"),
-    _fault("burial forgets a claim", burial, "bury", "for found in claims:", "for found in claims[1:]:", "burial"),
-    _fault("burial forgets the pools", burial, "bury", "left -= empty_pools(rows, provider, left, now, policy)", "pass", "strands"),
+    _fault("burial forgets a claim", burial, "_crash", "each(claims, crash)", "each(claims[1:], crash)", "burial"),
+    _fault("burial forgets the pools", burial, "_take_down", "if empty_pools(rows, some, most, now, policy)", "if 0", "strands"),
     _fault("what is addressed to one who left goes back", claims, "give_back", "queue.is_stranded(rows, row)", "False", "strands"),
-    _fault("what ended with its parent ends again", timers, "turn", "rows.one(QUEUE, found.id)", "found", "endings"),
+    _fault(
+        "what ended with its parent ends again", timers, "turn", "rows.one(QUEUE, found.id)", "found",
+        "endings", "live xor ended", "children",
+    ),
     # keys
     _fault("key ignored", tasks, "_earlier", "if command.key is None:", "if True:", "keys"),
     _fault("a key with other input is taken", tasks, "_earlier", "task.input_hash != command.input_hash", "False", "keys"),
     _fault("steps are made anew", tasks, "_earlier", "if same:", "if False:", "keys"),
-    _fault("a task waits for itself", tasks, "_refuse_cycle", "if id == parent:", "if False:", "keys"),
+    _fault("a task waits for itself", tasks, "_refuse_cycle", "if parent in front:", "if False:", "keys"),
     _fault("a repeated submit is a new one", tasks, "submit", "if known is not None:", "if False:", "keys", "crash"),
     # requeue
     _fault(
@@ -164,6 +168,9 @@ FAULTS: tuple[Fault, ...] = (
     _fault("what is held takes too long", messages, "_post", "HELD if is_pulled(place.label) else", "", "tries"),
     _fault("what was held is a suspect", endings, "crash", "suspect=0 if pulled else 1", "suspect=1", "suspects"),
     _fault("what was held beside others is punished", burial, "bury", "len(claims) == 1 and", "", "tries"),
+    _fault("a ttl ends though nobody saw it", claims, "give_back", "row.expires_at if command.unbegun else None", "None", "expiry"),
+    _fault("a ttl counts for ever", endings, "unclaimed", ", expires_at=None", "", "expiry"),
+    _fault("open inboxes lose messages", inboxes, "settled", "if all_online(rows, (row.capability,))[0]:", "if False:", "inboxes"),
     # time
     _fault("due not derived", queue, "put", "due_of(row, policy)", "row.due", "due", "timers"),
     _fault("a deadline has no end", timers, "_turn_one", "row.deadline is not None and", "False and", "timers"),
@@ -183,7 +190,7 @@ FAULTS: tuple[Fault, ...] = (
         "counters", "finished", "rows",
     ),
     # bodies and pruning
-    _fault("blob references not counted", bodies, "keep", "blob.refs + 1 if blob else 1", "1", "blobs"),
+    _fault("blob references not counted", bodies, "keep", "blob.refs + refs if blob else refs", "refs", "blobs"),
     _fault("blobs kept for ever", bodies, "release", "if blob is None:", "if True:", "blobs"),
     _fault("attempts outlive their task", pruning, "forget", "rows.drop(ATTEMPT, attempt)", "pass", "leak"),
     _fault("an attempt that ended before its task outlives it", pruning, "forget", "outcome.session is None", "False", "leak"),
@@ -203,6 +210,6 @@ FAULTS: tuple[Fault, ...] = (
         "answers", "rows", "batch", "crash", "order", "lanes", "live xor ended",
     ),
     _fault("limit ignored", fold, "Pending.scan", "return rows[: range.limit]", "return rows", "answers", "rows", "lanes", "slots"),
-    _fault("hidden rows count for the limit", fold, "Pending.scan", "range.limit + len(gone)", "range.limit", "answers", "rows"),
+    _fault("hidden rows count for the limit", fold, "_reach", "range.limit + len(gone)", "range.limit", "answers", "rows"),
     _fault("pools not told to listeners", commit, "committed", "pools.add(new.pool)", "pass", "told"),
 )  # fmt: skip

@@ -192,6 +192,7 @@ class Watch:
         require(new.attempt == old.attempt + claimed, "attempts", rule, old, new)
         require(new.seq == old.seq and new.deadline == old.deadline and new.parent == old.parent, "final", rule, old, new)
         self._counts(rule, old, new)
+        self._lies(rule, body, old, new)
         if new.failures > old.failures:
             task = self._task(id)
             retry = RetryPolicy.of(self.policy, task.retry if task else None)
@@ -202,6 +203,21 @@ class Watch:
             require(now <= new.ready_at <= now + longest, "clock", rule, "delayed until", new.ready_at, "at", now, new)
         if new.cancel_at is not None and old.cancel_at is None:
             require(new.cancel_at == now + self.policy.cancel_grace, "clock", rule, "at", now, new)
+
+    def _lies(self, rule: str, body: Any, old: QueueRow, new: QueueRow) -> None:
+        """In which inbox a message is, and whether its ttl still counts."""
+        returned = old.state == TaskState.RUNNING and new.state != TaskState.RUNNING
+        unbegun = rule == "claims.give_back" and body.unbegun
+        require(new.expires_at == (None if returned and not unbegun else old.expires_at), "expiry", rule, old, new)
+        if new.capability != old.capability:
+            task = self._task(old.id)
+            own = f"inbox:{task.recipient}" if task is not None else ""
+            both = {own, own.partition("/")[0]}
+            require({old.capability, new.capability} == both and new.state != TaskState.RUNNING, "inboxes", rule, old, new)
+            there = [
+                row for row in self.mirror.rows(PROVIDER).values() if row.capability == old.capability and self._available(row)
+            ]
+            require(not there, "inboxes", rule, "took it from an inbox that is open", old, new)
 
     def _counts(self, rule: str, old: QueueRow, new: QueueRow | OutcomeRow) -> None:
         failed, crashed = new.failures - old.failures, new.crashes - old.crashes
@@ -216,7 +232,7 @@ class Watch:
 
     def _expiry(self, rule: str, old: QueueRow, outcome: OutcomeRow, now: float) -> None:
         late = old.deadline is not None and old.deadline <= now
-        unclaimed = old.attempt == 0 and old.expires_at is not None and old.expires_at <= now
+        unclaimed = old.state != TaskState.RUNNING and old.expires_at is not None and old.expires_at <= now
         if outcome.state == TaskState.EXPIRED:
             require(late or unclaimed or rule == "claims.finish", "expiry", rule, "at", now, "expired", old)
 
@@ -242,6 +258,8 @@ class Watch:
                 require(now > lease, "judges", "declared dead within its lease", old, "at", now)
                 _, steady = self.leases[body.by]
                 require(self._lives(body.by) and now - steady >= policy.session_ttl, "judges", body.by, "may not judge at", now)
+            return
+        elif rule == "burial.bury" and new == old._replace(meta=new.meta):  # a slice notes how far it came
             return
         else:
             require(old.state == "live", "judges", rule, "renewed", old)
@@ -325,7 +343,7 @@ class Watch:
         by_pool = 0
         named = set(body.tasks)
         taken: list[str] = []
-        for row, task, text in answer.claimed:
+        for row, task, text, _ in answer.claimed:
             before = self._live(row.id)
             require(before is not None, "claimed twice", "claimed what is not live:", row)
             assert before is not None
@@ -334,7 +352,7 @@ class Watch:
             self.granted.add((row.id, row.attempt))
             require(row.session == body.session and row.started_at == now, "clock", row, "at", now)
             late = row.deadline is not None and row.deadline <= now
-            require(not late and (before.attempt > 0 or row.expires_at is None or row.expires_at > now), "expiry", "claimed", row)
+            require(not late and (row.expires_at is None or row.expires_at > now), "expiry", "claimed", row)
             require(text == self.inputs[row.id] and task == self._task(row.id), "blobs", row.id, "came with", text)
             if row.id in named and not any(row.pool in want.pools for want in body.wants):
                 require(not row.suspect or (body.alone and not taken), "suspects", "taken by name beside others:", row)
@@ -365,7 +383,7 @@ class Watch:
                 left -= 1
                 del ready[row.id]
                 late = row.deadline is not None and row.deadline <= now
-                if late or (row.attempt == 0 and row.expires_at is not None and row.expires_at <= now):
+                if late or (row.expires_at is not None and row.expires_at <= now):
                     return  # its end may have freed a lane, or taken children along
                 expected.append(row.id)
                 chosen = offers.get(given.get(row.id, ""), open_to[0])
@@ -460,7 +478,8 @@ class Watch:
         require(answer == Submitted(body.id, True) and made is not None and made.id == body.id, "requeue", body, answer, made)
         assert made is not None
         require(made.requeued_from == body.task, "requeue", "does not say where it came from:", made)
-        same = ("capability", "input", "input_blob", "key", "priority", "timeout", "retry", "sticky")
+        same = ["input", "input_blob", "key", "priority", "retry", "sticky"]
+        same += ["recipient"] if was.kind == "message" else ["capability", "timeout"]  # it goes to the inbox of now
         require(all(getattr(made, name) == getattr(was, name) for name in same), "requeue", made, was)
         self.inputs[body.id] = self.inputs[body.task]
 
@@ -562,7 +581,7 @@ class Watch:
             ends.append(None if row.deadline is None else row.deadline + grace)
         else:
             wakes = row.state == TaskState.DELAYED or (row.state == TaskState.READY and row.avoid is not None)
-            ends = [row.deadline, row.expires_at if row.attempt == 0 else None, row.ready_at if wakes else None]
+            ends = [row.deadline, row.expires_at, row.ready_at if wakes else None]
         return min((end for end in ends if end is not None), default=None)
 
     def _counters(self, outcomes: dict[Any, OutcomeRow]) -> None:

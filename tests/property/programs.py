@@ -11,12 +11,13 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from autogen_coord.core import burial, claims, messages, pruning, registry, sessions, tasks, timers
+from autogen_coord.core import burial, claims, inboxes, messages, pruning, registry, sessions, tasks, timers
 from autogen_coord.core.addresses import EVERYONE, Address, Recipient, is_reserved, topic_label
 from autogen_coord.core.balancing import Candidate
 from autogen_coord.core.burial import Bury, Settle
 from autogen_coord.core.claims import Claim, Claims, Disown, Finish, GiveBack, Progress, Reject, Serves, Want
 from autogen_coord.core.endings import Failure
+from autogen_coord.core.inboxes import Redirect
 from autogen_coord.core.messages import Send
 from autogen_coord.core.pools import addressed, alone
 from autogen_coord.core.pruning import Prune, Purge
@@ -51,8 +52,20 @@ LEAVING = (
     ("submit_addressed", "claim_by_name", "submit_child", "submit_child", "give_back", "withdraw", "settle"),
 )
 """A provider goes while it is addressed: before its claims are given back, or after."""
-INBOXES: tuple[Address | str, ...] = (Address("box", "a"), Address("box", "b"), Address("box", "default"), "push")
-"""Own ones, and one of a type."""
+MOVING = (
+    ("open_inbox", "send", "send", "open_inbox", "open_inbox", "redirect", "redirect"),
+    ("open_inbox", "send", "send", "claim", "open_inbox", "give_back", "give_back", "redirect"),
+)
+"""One of an agent's inboxes is opened while messages lie in the other."""
+INBOXES: tuple[Address | str, ...] = (
+    Address("box", "a"),
+    Address("box", "b"),
+    Address("box", "default"),
+    "push",
+    "box",
+    Address("push", "x"),
+)
+"""Own ones, and those of types: some agents have both."""
 TO = tuple(Recipient.parse(text) for text in ("box/a", "box/a", "box/b", "push/x", "box/none", "capability:alpha", "topic:news/de"))
 STICKY = ("who-1", "who-2")
 RETRIES = tuple(
@@ -73,7 +86,8 @@ def look_up(rows: Rows, command: tuple[Table[Any], tuple[Key, ...]], now: float,
 
 
 _MODULES = {
-    module.__name__.rpartition(".")[2]: module for module in (burial, claims, messages, pruning, registry, sessions, tasks, timers)
+    module.__name__.rpartition(".")[2]: module
+    for module in (burial, claims, inboxes, messages, pruning, registry, sessions, tasks, timers)
 }
 
 
@@ -260,6 +274,8 @@ def program(seed: int, batches: int = 16) -> Program:
             out.append(Batch(0.5, None, ops("declare_dead", *["bury"] * r.randrange(4))))
         if r.random() < 0.1:
             out.append(Batch(0.0, None, ops(*r.choice(LEAVING))))
+        if r.random() < 0.15:
+            out.append(Batch(0.0, None, ops(*r.choice(MOVING))))
     return Program(seed, _policy(r), tuple(out))
 
 
@@ -584,7 +600,13 @@ def _give_back(w: World, r: random.Random) -> Command | None:
         row = r.choice(homeless)
         session, task, attempt = row.session or "", row.id, row.attempt
     more = [(row.id, row.attempt) for row in w.running(session) if r.random() < 0.3]
-    return Command("claims.give_back", GiveBack(session, tuple(dict.fromkeys([(task, attempt), *more]))))
+    return Command("claims.give_back", GiveBack(session, tuple(dict.fromkeys([(task, attempt), *more])), r.random() < 0.3))
+
+
+@_op(1.5)
+def _redirect(w: World, r: random.Random) -> Command | None:
+    lying = [row.id for row in w.mirror.rows(QUEUE).values() if is_reserved(row.capability)]
+    return Command("inboxes.redirect", Redirect(tuple(r.sample(lying, r.randrange(1, len(lying) + 1))))) if lying else None
 
 
 @_op(0.7)

@@ -250,7 +250,7 @@ class Play:
         require(not living, "judges", "not declared dead:", living)
         for id in others:
             bury = Command("burial.bury", Bury(id))
-            for _ in range(2 * len(rows(TASK)) + 2):
+            for _ in range(2 * len(rows(TASK)) + len(rows(PROVIDER)) + 2):
                 yield _step(0.0, bury)
                 if rows(SESSION)[id].state != sessions.DEAD:
                     break

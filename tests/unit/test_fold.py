@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autogen_coord.core.fold import Pending
-from autogen_coord.core.store import Change, NotLoaded, Range, Table
+from autogen_coord.core.store import Change, NotLoaded, Range, Table, each
 from autogen_coord.core.tables import COUNTER, QUEUE, CounterRow, QueueRow
 from tests.conformance.rows import queued
 
@@ -22,10 +22,14 @@ class Fixed:
         self.rows = {row.id: row for row in rows}
         self.loads: list[list[Any]] = []
         self.walks: list[Range[Any]] = []
+        self.gathered: list[list[Range[Any]]] = []
 
     def load(self, table: Table[Any], keys: Sequence[Any]) -> list[Any]:
         self.loads.append(list(keys))
         return [self.rows.get(key) if table is QUEUE else None for key in keys]
+
+    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+        self.gathered.append(list(ranges))
 
     def walk(self, range: Range[Any]) -> list[Any]:
         self.walks.append(range)
@@ -78,6 +82,30 @@ def test_a_limited_scan_asks_for_as_many_more_as_are_hidden() -> None:
     pending.undo(0)
     assert ids(pending.scan(READY._replace(limit=1))) == "a"
     assert base.walks[-1].limit == 1
+
+
+def test_many_scans_are_loaded_together_and_see_what_single_ones_see() -> None:
+    base = three()
+    pending = Pending(base)
+    pending.put(QUEUE, get(pending, "a")._replace(pool="other"))
+    ranges = [READY._replace(limit=1), READY._replace(prefix=("other",)), READY._replace(reverse=True)]
+    assert [ids(found) for found in pending.scan_many(ranges)] == ["b", "a", "cb"]
+    assert base.gathered == [[READY._replace(limit=2), *ranges[1:]]]
+    assert base.walks == base.gathered[0]
+
+
+def test_who_misses_a_row_does_not_keep_others_from_asking() -> None:
+    asked: list[str] = []
+
+    def act(id: str) -> None:
+        asked.append(id)
+        if id != "b":
+            raise NotLoaded
+
+    with pytest.raises(NotLoaded):
+        each("abc", act)
+    assert asked == ["a", "b", "c"]
+    each("b", act)
 
 
 def test_a_row_that_moves_between_prefixes_stands_in_one_only() -> None:

@@ -71,7 +71,36 @@ def test_a_value_comes_back_as_it_went(annotation: Any, value: Any) -> None:
     assert type(back) is type(value)
 
 
-@pytest.mark.parametrize("annotation", [Any, object, T])
+class Crate(BaseModel):
+    """Its boxes are left open."""
+
+    boxes: list[BOX]
+    next: Crate | None = None
+
+
+class Bare(BaseModel):
+    content: T  # type: ignore[valid-type]
+
+
+@dataclass
+class Shelf:
+    crate: Crate | None
+
+
+@dataclass
+class Named(Both[int]):
+    """Names the type that its base leaves open."""
+
+
+class Chain(BaseModel):
+    """Holds its own kind."""
+
+    box: Box[int]
+    pair: Named
+    next: Chain | None = None
+
+
+@pytest.mark.parametrize("annotation", [Any, object, T, Any | None, Annotated[Any, "x"], int | Annotated[Any, "x"]])
 def test_an_annotation_that_says_nothing_is_refused(annotation: Any) -> None:
     with pytest.raises(InvalidInputError, match="the input of work"):
         Schema(annotation, "the input of work")
@@ -81,7 +110,7 @@ def test_an_annotation_that_says_nothing_is_refused(annotation: Any) -> None:
     "annotation",
     [
         list[NAMED], dict[str, list[NAMED]], NAMED | None, tuple[int, NAMED], Annotated[NAMED, "x"], BOX, BOX[T], list[BOX],
-        BOX | None, BOTH, BOTH[T], BOTH[BOX], dict[str, BOX[T]],
+        BOX | None, BOTH, BOTH[T], BOTH[BOX], dict[str, BOX[T]], Crate, Bare, list[Shelf],
     ],
     ids=str,
 )  # fmt: skip
@@ -94,6 +123,7 @@ def test_a_type_that_is_left_open_is_refused_however_deep(annotation: Any) -> No
     ("annotation", "value"),
     [
         (BOX[int], BOX[int](content=1)), (BOX[list[Pair]], BOX[list[Pair]](content=[Pair(1, "a")])), (BOTH[str], Both("a", None)),
+        (Chain, Chain(box=Box[int](content=1), pair=Named(1), next=Chain(box=Box[int](content=2), pair=Named(2, 3)))),
         (list[BOX[str]], [BOX[str](content="a")]), (BOX[BOX[int]], BOX[BOX[int]](content=BOX[int](content=1))),
     ],
     ids=str,
@@ -113,6 +143,29 @@ def test_a_schema_accepts_what_it_need_not_change() -> None:
     assert Schema(int, "x").accepts(7)
     assert not Schema(int, "x").accepts("7")
     assert Schema(str, "x").accepts("7")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (Pair, '{"left":1,"right":"\\ud800"}', Pair(1, "\ud800")), (tuple[int, str], '[1,"a"]', (1, "a")),
+        (set[int], "[1,2]", {1, 2}), (Color, '"red"', Color.RED),
+        (datetime, '"2030-01-01T00:00:00Z"', datetime(2030, 1, 1, tzinfo=UTC)), (float, "5", 5.0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_json_text_is_read_without_changing_types(annotation: Any, text: str, value: Any) -> None:
+    schema: Schema[Any] = Schema(annotation, "x")
+    found = schema.decode_strictly(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("annotation", "text"), [(int, '"5"'), (int, "5.0"), (str, "5"), (Pair, '{"left":"1"}'), (int, "five")])
+def test_json_text_of_another_type_is_refused_and_not_shown(annotation: Any, text: str) -> None:
+    with pytest.raises(InvalidInputError, match="the output of work") as caught:
+        Schema(annotation, "the output of work").decode_strictly(text)
+    assert "five" not in str(caught.value)
 
 
 def test_only_none_is_none() -> None:

@@ -153,6 +153,9 @@ class _Through(Base):
     def walk(self, range: Range[R]) -> list[R]:
         return self._data.walk(self._namespace, range)
 
+    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+        """Nothing: each is read when it is walked."""
+
     def expect(self, prefetch: Sequence[Keys[Any]]) -> None:
         """Load rows before they are asked for."""
 
@@ -176,6 +179,9 @@ class _Collecting(_Through):
     def walk(self, range: Range[R]) -> list[R]:
         self._require((range,))
         return super().walk(range)
+
+    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+        self._require(ranges)
 
     def expect(self, prefetch: Sequence[Keys[Any]]) -> None:
         self._known.update((table, key) for table, keys in prefetch for key in keys)

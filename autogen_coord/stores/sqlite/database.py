@@ -165,6 +165,9 @@ class Database:
         sql, values = statements(range.table).walk(self.namespace, range)
         return list(map(range.table.row._make, self._select(sql, values)))  # type: ignore[attr-defined]
 
+    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+        """Nothing: each is read when it is walked."""
+
     # inside
 
     def _select(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
