@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core import bodies
-from ..core.requests import Options
+from ..core.leases import Block, Leases
+from ..core.lock_modes import LockMode
+from ..core.requests import Options, Priority
 from ..errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class ContextPort(Protocol):
     def asking(self) -> Asking: ...
     @property
     def messaging(self) -> Messaging: ...
+    @property
+    def leases(self) -> Leases: ...
 
 
 class TaskContext:
@@ -137,6 +141,18 @@ class TaskContext:
         Raises: what `Coordination.request` raises; StaleClaimError when this attempt no longer holds its claim.
         """
         return await self._port.messaging.request(recipient, body, returns, timeout, options, self)
+
+    def lock(
+        self,
+        path: str | Sequence[str] | Mapping[str, LockMode | str],
+        mode: LockMode | str = LockMode.EXCLUSIVE,
+        *,
+        wait: float | None = 0,
+        owner: str | None = None,
+        priority: float = Priority.NORMAL,
+    ) -> Block:
+        """`Coordination.lock`, for this attempt: kept until its handler has stopped, also when its claim ends early."""
+        return self._port.leases.block(path, mode, wait, owner, priority)
 
     def ordinal(self, label: str, digest: str) -> int:
         """How many children of this capability and input this attempt asked for before."""

@@ -172,6 +172,7 @@ class Runner:
                 del self._attempts[row.id]
             self._older.discard(attempt)
             self._dispatcher.ended(row.id, row.attempt)
+            self._port.leases.stopped(row.session or "", row.id, row.attempt)
             if not len(self):
                 self._idle.set()
         if not attempt.reported and report is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import endings, pools, queue
+from . import endings, locks, pools, queue
 from .registry import OFFLINE, is_online, retire
 from .sessions import DEAD, GONE
 from .store import Range, Rows
@@ -39,6 +39,8 @@ def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
         if row is not None and row.session == session.id:
             endings.crash(rows, row, now, policy, lonely)
     left -= len(claims)
+    if left > 0:
+        left -= locks.bury(rows, session.id, left, now, policy)
     for provider in rows.scan(Range(PROVIDER, "by_session", (session.id,))):
         if left <= 0:
             return True

@@ -36,15 +36,22 @@ class Kind(StrEnum):
     AGENT_ONLINE = "agent.online"
     AGENT_DRAINING = "agent.draining"
     AGENT_OFFLINE = "agent.offline"
+    RESOURCE_LOCKED = "resource.locked"
+    RESOURCE_UNLOCKED = "resource.unlocked"
+    RESOURCE_LOST = "resource.lost"
+    RESOURCE_DEADLOCKED = "resource.deadlocked"
 
 
 _TEXT = {kind: kind.value for kind in Kind}
+RESOURCES = frozenset({Kind.RESOURCE_LOCKED, Kind.RESOURCE_LOST, Kind.RESOURCE_DEADLOCKED})
+"""What a holder, or who waits for a lock, must hear of."""
 ENDINGS = frozenset({Kind.TASK_COMPLETED, Kind.TASK_FAILED, Kind.TASK_CANCELLED, Kind.TASK_EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's id)."""
+    """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's
+    id, or a resource's path)."""
 
     number: int
     at: float
