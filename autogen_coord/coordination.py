@@ -26,8 +26,9 @@ from .core.calls import HANDLER
 from .core.discovery import Registry
 from .core.events import Event
 from .core.ids import new_id
-from .core.leases import Block
+from .core.lock_handles import Block
 from .core.lock_modes import LockMode
+from .core.lock_requests import asked
 from .core.messages import Posted
 from .core.process import Process
 from .core.requests import Options, Priority, checked_name
@@ -115,15 +116,16 @@ class Coordination:
         try:
             process.dispatcher.drain()
             parts.messaging.drain()
+            parts.leases.drain()
             await process.dispatcher.settled()
             if not await runner.idle(self.settings.drain if drain is None else drain):
                 runner.stop_all(Stop.CLOSE)
                 await runner.idle(self.settings.cancel_grace)
             process.dispatcher.stop()
             await process.dispatcher.settled()
-            await parts.leases.leave()
+            free = await parts.leases.leave(self.settings.cancel_grace)
             await parts.providing.leave()
-            left = True
+            left = free
         except CoordError as failed:
             log.warning("closing: %s; what is left returns with the lease", failed.code)
         finally:
@@ -416,10 +418,10 @@ class Coordination:
         and the block cancelled with LeaseLostError. ``lease.token`` grows with each grant: pass it to what the lock guards. A lock
         that is asked for by code started inside the block, also by an `asyncio.Task` that it made, is taken to hold the block up.
 
-        Raises (on entering): LockHeldError (who holds it, how, since when), DeadlockError (the cycle), InvalidInputError,
-        LeaseLostError, StoreError.
+        Raises: InvalidInputError at once. On entering LockHeldError (who holds it, how, since when), DeadlockError (the cycle),
+        LeaseLostError (the session died meanwhile), StoreError, ClosedError. At the block's end LeaseLostError.
         """
-        return self._open.leases.block(path, mode, wait, owner, priority)
+        return Block(self._open.leases, asked(path, mode, wait, owner, priority))
 
     # seeing and steering
 

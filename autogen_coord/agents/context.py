@@ -8,8 +8,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core import bodies
-from ..core.leases import Block, Leases
+from ..core.leases import Leases
+from ..core.lock_handles import Block
 from ..core.lock_modes import LockMode
+from ..core.lock_requests import Claim, asked
 from ..core.requests import Options, Priority
 from ..errors import InvalidInputError
 
@@ -151,8 +153,12 @@ class TaskContext:
         owner: str | None = None,
         priority: float = Priority.NORMAL,
     ) -> Block:
-        """`Coordination.lock`, for this attempt: kept until its handler has stopped, also when its claim ends early."""
-        return self._port.leases.block(path, mode, wait, owner, priority)
+        """`Coordination.lock`, for this attempt: kept until its handler has left the block, also when its claim ends early.
+
+        Raises: what `Coordination.lock` raises; StaleClaimError when this attempt no longer holds its claim.
+        """
+        claim = Claim(self.session, self.task_id, self.attempt)
+        return Block(self._port.leases, asked(path, mode, wait, owner, priority, claim))
 
     def ordinal(self, label: str, digest: str) -> int:
         """How many children of this capability and input this attempt asked for before."""

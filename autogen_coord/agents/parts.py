@@ -56,4 +56,4 @@ class Parts:
 
     def _ended(self, error: ClosedError) -> None:
         self.messaging.end(error)
-        self.leases.end(error)
+        self.leases.end()

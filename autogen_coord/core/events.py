@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from .bodies import decode, encode
@@ -76,6 +77,11 @@ def append(
         rows.put(EVENT, EventRow(number + 1, now, _TEXT[then], subject, session, data))
     rows.put(COUNTER, CounterRow(NUMBER, number if then is None else number + 1))
     return number
+
+
+def of_lock(mode: str, lease: str, token: int) -> str:
+    """The ``data`` of a lock's event: `facts`, in the shortest way, as there are two for each lock."""
+    return f'{{"mode":"{mode}","lease":{quoted(lease)},"token":{token}}}'
 
 
 def facts(**values: Any) -> str:

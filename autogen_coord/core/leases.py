@@ -1,121 +1,43 @@
-"""Leases: the locks that this process holds and waits for, and the blocks that run under them.
+"""Leases: the locks that this process holds and waits for.
 
 A lease is as good as its session. When that is declared dead, or can no longer be trusted, the lease is lost: `Lease.lost` is set
-and its block is cancelled, before anybody else can be granted the lock.
+and its block is cancelled, before anybody else can be granted the lock. A lease that is lost while its session goes on after all
+is given back when its block has ended.
+
+A request is known here before it is put on the line: its grant may be read from the log before its own answer is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from types import TracebackType
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import ClosedError, CoordError, DeadlockError, InvalidInputError, LeaseLostError, LockHeldError, StoreError
+from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError
 from . import bodies, lock_modes, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
+from .giving_back import GivingBack
 from .ids import new_id
-from .lock_modes import LockMode, shown
+from .lock_handles import ENCLOSING, Block, Lease
+from .lock_modes import LockMode
 from .lock_queue import Want
-from .locks import Acquire, Answer, Convert, Deadlocked, Evict, Granted, Guard, Handler, Leave, Release
+from .lock_requests import Asked, Claim
+from .lock_waiters import Waiter, deadlock
+from .locks import Acquire, Answer, Convert, Evict, Granted, Handler, Leave, Release
 from .process import Process
-from .requests import checked_name, checked_priority, checked_seconds
 from .store import Keys
-from .tables import LOCK_HELD, EventRow
+from .tables import LOCK_HELD, LOCK_WAIT, EventRow
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-ENCLOSING: ContextVar[tuple[Key, ...]] = ContextVar("autogen_coord_locks", default=())
-"""The locks inside whose blocks this code runs, as (stored path, lease id)."""
-PATHS_MOST = 256
-AGAIN = 0.1
-"""Seconds until a release that could not be written is tried again, doubled each time, five at most."""
-
-
-class Lease:
-    """A lock that is held, on one path or on several under one token.
-
-    ``token`` is greater than that of any grant before: pass it to whatever the lock guards (`Fence`). ``lost`` is an event, set
-    when the lock is not held any more though nobody gave it back: stop at once.
-    """
-
-    def __init__(self, leases: Leases, granted: Granted, session: str, claim: tuple[str, int] | None) -> None:
-        self.id = granted.id
-        self.claim = claim
-        """The task and attempt whose handler took it."""
-        self.session = session
-        self.token = granted.token
-        self.since = granted.since
-        self.lost = asyncio.Event()
-        self.released = False
-        self._leases = leases
-        self._wants = {want.path: want.mode for want in granted.wants}
-
-    def __repr__(self) -> str:
-        return f"Lease({', '.join(self.paths)}, token={self.token}{', lost' if self.lost.is_set() else ''})"
-
-    @property
-    def paths(self) -> list[str]:
-        return [shown(path) for path in self._wants]
-
-    @property
-    def path(self) -> str:
-        """The path of a lease on one; the first of several."""
-        return self.paths[0]
-
-    @property
-    def mode(self) -> LockMode:
-        """What it may do with its first path."""
-        return LockMode(next(iter(self._wants.values())))
-
-    @property
-    def keys(self) -> list[Key]:
-        return [(path, self.id) for path in self._wants]
-
-    @property
-    def guard(self) -> Guard:
-        """As a write of ours names it."""
-        return Guard(self.id, self.session, self.token, tuple(self._wants))
-
-    def require(self) -> None:
-        """Raises: LeaseLostError when it is known not to be held any more."""
-        if self.lost.is_set() or self.released:
-            why = "was lost" if self.lost.is_set() else "was released"
-            raise LeaseLostError(f"the lock on {', '.join(self.paths)} {why}: what it guards may be another's", lease=self.id)
-
-    async def convert(self, mode: LockMode | str, *, wait: float | None = 0) -> None:
-        """Hold at least ``mode`` on all its paths, under a new token; it keeps what it has while it waits, and if it must not.
-
-        Raises: LockHeldError, DeadlockError (another converts as well), LeaseLostError.
-        """
-        self.require()
-        await self._leases.convert(self, LockMode.of(mode), wait)
-
-    async def release(self) -> None:
-        """Give it back; its block does so at its end. Raises: LeaseLostError when it was not held any more, StoreError."""
-        self.require()
-        await self._leases.release(self)
-
-    def grown(self, granted: Granted) -> None:
-        """It was converted."""
-        self.token, self.since = granted.token, granted.since
-        self._wants = {want.path: want.mode for want in granted.wants}
-
-
-class Waiter:
-    """A request of this process on its way, or waiting in its place."""
-
-    __slots__ = ("future", "session", "wants")
-
-    def __init__(self, wants: tuple[Want, ...], session: str) -> None:
-        self.wants = wants
-        self.session = session
-        self.future: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
+TOLD = 1.0
+"""Seconds that a refused request waits at most for the event that tells why."""
+UNNOTICED = 0.01
+"""Seconds until a request of a session that died is made again: its death may not be noticed yet."""
 
 
 class Leases:
@@ -123,106 +45,132 @@ class Leases:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._giving_back = GivingBack(process.line)
         self._waiting: dict[str, Waiter] = {}
-        self._held: dict[str, tuple[Lease, Block | None]] = {}
+        self._patient = 0
+        """How many of these will wait; the others hear all from the line."""
+        self._held: dict[str, tuple[Lease, Block]] = {}
+        self._ending: dict[str, Block] = {}
+        """Blocks that run on though their lease is lost."""
+        self._ended = asyncio.Event()
         self._handlers: dict[tuple[str, int], set[str]] = {}
-        """By (task, attempt): the leases that its handler took and has not given back."""
+        """By (task, attempt): the requests and leases of its handler that were not given back."""
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._held)
 
     # taking
 
-    def block(
-        self,
-        paths: str | Sequence[str] | Mapping[str, LockMode | str],
-        mode: LockMode | str,
-        wait: float | None,
-        owner: str | None,
-        priority: float,
-    ) -> Block:
-        """See `Coordination.lock`. Raises: InvalidInputError."""
-        checked_seconds(wait, "wait")
-        return Block(self, wants_of(paths, mode), wait, checked_name(owner, "owner"), checked_priority(priority))
-
-    async def acquire(self, wants: tuple[Want, ...], wait: float | None, owner: str | None, priority: float) -> Lease:
+    async def acquire(self, asked: Asked, block: Block) -> Lease:
         """Raises: LockHeldError, DeadlockError, LeaseLostError, StaleClaimError, StoreError, ClosedError."""
-        process = self._process
-        handling = HANDLER.get()
-        inside = handling if handling is not None and handling.process is process else None
-        command = Acquire(
-            new_id("l"), process.session, wants, wait != 0, priority, owner, ENCLOSING.get(),
-            None if inside is None else inside.task, 0 if inside is None else inside.attempt,
-        )  # fmt: skip
-        await process.line.room()
-        granted = await self._granted(command.id, wants, locks.acquire, command, wait, takes_back=True)
-        lease = Lease(self, granted, command.session, None if inside is None else (inside.task, inside.attempt))
-        self._held[lease.id] = lease, None
-        if lease.claim is not None:
-            self._handlers.setdefault(lease.claim, set()).add(lease.id)
-        if command.session != process.session or not process.heart.trusted:
-            self._lose(lease.id)
-            raise LeaseLostError(f"the session died while {', '.join(lease.paths)} was granted: try again", lease=lease.id)
+        process, claim = self._process, asked.claim or self._claim()
+        while True:
+            if claim is None and self._draining:
+                raise _closed()
+            if claim is None:
+                await process.reborn()
+            await process.line.room()
+            waiter = Waiter(asked.wants, process.session if claim is None else claim.session)
+            try:
+                return await self._ask(asked, claim, waiter, block)
+            except LeaseLostError:
+                if claim is not None or waiter.waits:
+                    raise
+                process.check()
+                await asyncio.sleep(UNNOTICED)  # the session was dead before it was asked: the next one is on its way
+
+    async def _ask(self, asked: Asked, claim: Claim | None, waiter: Waiter, block: Block) -> Lease:
+        process, session, id = self._process, waiter.session, new_id("l")
+        task, attempt = (None, 0) if claim is None else (claim.task, claim.attempt)
+        command = Acquire(id, session, asked.wants, asked.wait != 0, asked.priority, asked.owner, ENCLOSING.get(), task, attempt)
+        if claim is not None:
+            self._handlers.setdefault((claim.task, claim.attempt), set()).add(id)
+        try:
+            granted = await self._granted(locks.acquire, command, waiter, asked.wait, locks.release)
+            if session != process.session or not process.heart.trusted:
+                self._give_back(id, session, asked.wants)
+                raise LeaseLostError("the session was lost while the lock was granted: try again", lease=id)
+        except BaseException:
+            self._forget(id, claim)
+            raise
+        lease = Lease(self, granted, session, claim)
+        self._held[id] = lease, block
         return lease
+
+    def _claim(self) -> Claim | None:
+        handling = HANDLER.get()
+        if handling is None or handling.process is not self._process:
+            return None
+        return Claim(self._process.session, handling.task, handling.attempt)
 
     async def convert(self, lease: Lease, mode: LockMode, wait: float | None) -> None:
         """See `Lease.convert`."""
-        paths = tuple(path for path, _ in lease.keys)
-        wants = tuple(Want(path, lock_modes.combine(held, mode)) for path, held in lease._wants.items())
-        command = Convert(lease.id, lease.session, paths, mode.value, wait != 0)
-        lease.grown(await self._granted(lease.id, wants, locks.convert, command, wait, takes_back=False))
+        if lease.id in self._waiting:
+            raise InvalidInputError(f"the lock on {', '.join(lease.paths)} is being converted already: wait for that first")
+        within = tuple(dict.fromkeys((*lease.keys, *ENCLOSING.get())))
+        command = Convert(lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
+        waiter = Waiter(lease.wants(mode), lease.session, lease.token)
+        try:
+            granted = await self._granted(locks.convert, command, waiter, wait, None)
+        except LockHeldError:
+            raise
+        except BaseException:
+            self._keep(lease, waiter)
+            raise
+        lease.grown(granted)
+
+    def _keep(self, lease: Lease, waiter: Waiter) -> None:
+        """A conversion that nobody waits for any more; if it was granted in the meantime, the lease knows."""
+
+        def answered(done: asyncio.Future[Any]) -> None:
+            answer = None if done.cancelled() or done.exception() is not None else done.result()
+            if isinstance(answer, Granted) and answer.token > lease.token:
+                lease.grown(answer._replace(wants=waiter.wants))
+
+        given_up = self._giving_back.write(locks.give_up, Release(lease.id, lease.session, lease.stored_paths))
+        given_up.add_done_callback(answered)
 
     async def _granted(
-        self, id: str, wants: tuple[Want, ...], rule: Rule[Any, Answer], command: Any, wait: float | None, takes_back: bool
+        self, rule: Rule[Any, Answer], command: Any, waiter: Waiter, wait: float | None, undo: Rule[Any, Any] | None
     ) -> Granted:
-        waiter = Waiter(wants, command.session)
-        answer = self._process.line.offer(rule, command, ())
-        answer.add_done_callback(lambda done: self._answered(id, waiter, done))
+        """Put a request on the line, and wait; ``undo`` takes it back, also when it was granted, if its caller leaves before."""
+        self._waiting[command.id] = waiter
+        self._patient += wait != 0
+        timer = asyncio.get_running_loop().call_later(wait, waiter.expire) if wait else None
         try:
-            async with asyncio.timeout(wait or None):
-                return await waiter.future
-        except TimeoutError:
-            return await self._too_late(id, waiter, wait or 0.0)
-        except (asyncio.CancelledError, StoreError):
-            self._forget(id, waiter, takes_back)
+            reads = Keys(LOCK_HELD, [(want.path, command.id) for want in waiter.wants])  # those of a batch in one go
+            await waiter.hear(self._process.line.offer(rule, command, (reads,)))
+            if waiter.outcome is None:
+                await self._give_up(command.id, waiter, wait or 0.0)
+            if isinstance(waiter.outcome, CoordError):
+                raise waiter.outcome
+            assert waiter.outcome is not None
+            return waiter.outcome
+        except (asyncio.CancelledError, StoreError, LeaseLostError, ClosedError):
+            if undo is not None:
+                self._give_back(command.id, waiter.session, waiter.wants)
             raise
         finally:
-            self._waiting.pop(id, None)
+            if timer is not None:
+                timer.cancel()
+            self._patient -= wait != 0
+            del self._waiting[command.id]
 
-    def _answered(self, id: str, waiter: Waiter, done: asyncio.Future[Answer]) -> None:
-        if waiter.future.done():
-            return
-        error = ClosedError("the coordination was closed") if done.cancelled() else done.exception()
-        if error is not None:
-            waiter.future.set_exception(error)
-            return
-        answer = done.result()
-        if isinstance(answer, Granted):
-            waiter.future.set_result(answer)
-        elif isinstance(answer, Deadlocked):
-            waiter.future.set_exception(_deadlock(answer.cycle))
-        else:
-            self._waiting[id] = waiter
-
-    async def _too_late(self, id: str, waiter: Waiter, wait: float) -> Granted:
-        paths = tuple(want.path for want in waiter.wants)
-        command = Release(id, waiter.session, paths)
-        asked = self._process.line.offer(locks.give_up, command, ())
-        try:
-            answer = await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            self._forget(id, waiter, True)
-            raise
-        if isinstance(answer, Granted):
-            return answer._replace(wants=waiter.wants)
-        if answer is None:
-            raise _deadlock(())
-        raise LockHeldError(f"{answer.message.partition(';')[0]}; waited {wait:g} s", **answer.facts, waited=wait)
-
-    def _forget(self, id: str, waiter: Waiter, takes_back: bool) -> None:
-        """Its caller is gone: what it asked for is taken back, also when it was granted in the meantime."""
-        rule: Rule[Any, Any] = locks.release if takes_back else locks.give_up
-        self._write(rule, Release(id, waiter.session, tuple(want.path for want in waiter.wants)))
+    async def _give_up(self, id: str, waiter: Waiter, waited: float) -> None:
+        """Its patience is over: it knows afterwards what became of it. Raises: StoreError, ClosedError."""
+        command = Release(id, waiter.session, tuple(want.path for want in waiter.wants))
+        answer = await asyncio.shield(self._process.line.offer(locks.give_up, command, ()))
+        if isinstance(answer, LockHeldError):
+            waiter.settle(LockHeldError(f"{answer.message.partition(';')[0]}; waited {waited:g} s", **answer.facts, waited=waited))
+        elif answer is not None and answer.token > waiter.token:
+            waiter.settle(answer._replace(wants=waiter.wants))
+        elif waiter.outcome is None:  # refused, and not heard of yet
+            waiter.expired = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TOLD):
+                    await waiter.news()
+            waiter.settle(_gone())
 
     # giving back
 
@@ -230,56 +178,54 @@ class Leases:
         """Give a lease back, and wait until that is written; whoever leaves now, it is. Raises: LeaseLostError, ClosedError."""
         lease.released = True
         self._drop(lease.id)
-        answer = self._write(locks.release, Release(lease.id, lease.session, tuple(path for path, _ in lease.keys)))
-        if not await asyncio.shield(answer):
-            lease.lost.set()
-            raise LeaseLostError(f"the lock on {', '.join(lease.paths)} was lost before it was given back", lease=lease.id)
-
-    def _write(self, rule: Rule[Any, Any], command: Any) -> asyncio.Future[Any]:
-        """Put it on the line until the store takes it, or the session that held it is gone."""
-        written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        written.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._try(rule, command, written, 0)
-        return written
-
-    def _try(self, rule: Rule[Any, Any], command: Any, written: asyncio.Future[Any], tries: int) -> None:
-        def answered(done: asyncio.Future[Any]) -> None:
-            error = ClosedError("the coordination was closed") if done.cancelled() else done.exception()
-            if isinstance(error, StoreError):
-                wait = min(AGAIN * 2 ** min(tries, 6), 5.0)
-                log.warning("a lock could not be given back (%s): again in %.1f s", error.code, wait)
-                asyncio.get_running_loop().call_later(wait, self._try, rule, command, written, tries + 1)
-            elif written.done():
-                return
-            elif error is not None:
-                written.set_exception(error)
-            else:
-                written.set_result(done.result())
-
+        if (converting := self._waiting.get(lease.id)) is not None:
+            converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
+        command = Release(lease.id, lease.session, lease.stored_paths)
         try:
-            self._process.line.offer(rule, command, ()).add_done_callback(answered)
-        except ClosedError as error:  # it returns with the session
-            if not written.done():
-                written.set_exception(error)
+            found = await self._process.line.offer(locks.release, command, ())
+        except StoreError:
+            found = await asyncio.shield(self._giving_back.write(locks.release, command))
+        except asyncio.CancelledError:  # it may have been dropped from the line; given back twice does no harm
+            self._giving_back.write(locks.release, command)
+            raise
+        if not found:
+            lease.why = "it was gone when it was given back"
+            lease.lost.set()
+            raise LeaseLostError(lease.fate(), lease=lease.id)
 
-    async def leave(self) -> None:
-        """Before a goodbye: give back whatever this session holds. Raises: StoreError."""
-        while await self._process.line.put(locks.leave, Leave(self._process.session)):
-            pass
+    def left(self, lease: Lease) -> None:
+        """The block of a lost lease has ended: if the session goes on all the same, nobody else would free it."""
+        if self._ending.pop(lease.id, None) is not None:
+            self._ended.set()
+            if lease.session == self._process.session:
+                self._giving_back.write(locks.release, Release(lease.id, lease.session, lease.stored_paths))
+
+    def _give_back(self, id: str, session: str, wants: Iterable[Want]) -> None:
+        self._giving_back.write(locks.release, Release(id, session, tuple(want.path for want in wants)))
 
     def stopped(self, session: str, task: str, attempt: int) -> None:
         """A handler has stopped: what it left behind is free."""
-        if self._handlers.pop((task, attempt), None):
-            self._write(locks.stop, Handler(session, task, attempt))
+        left = self._handlers.pop((task, attempt), None)
+        if not left:
+            return
+        for id in left:
+            if (waiter := self._waiting.get(id)) is not None:
+                waiter.lose(LeaseLostError("the handler that asked for this lock has ended", lease=id))
+            self._lose(id, "its handler ended inside its block")
+        self._giving_back.write(locks.stop, Handler(session, task, attempt))
 
-    def _drop(self, id: str) -> tuple[Lease, Block | None] | tuple[None, None]:
-        lease, block = self._held.pop(id, (None, None))
-        if lease is not None and lease.claim is not None:
-            left = self._handlers.get(lease.claim, set())
+    def _drop(self, id: str) -> tuple[Lease, Block] | None:
+        found = self._held.pop(id, None)
+        if found is not None:
+            self._forget(id, found[0].claim)
+        return found
+
+    def _forget(self, id: str, claim: Claim | None) -> None:
+        left = None if claim is None else self._handlers.get((claim.task, claim.attempt))
+        if claim is not None and left is not None:
             left.discard(id)
             if not left:
-                self._handlers.pop(lease.claim, None)
-        return (lease, block) if lease is not None else (None, None)
+                del self._handlers[claim.task, claim.attempt]
 
     async def evict(self, id: str, paths: Sequence[str]) -> int:
         """Take a lock from whoever holds it. Returns how many paths were freed."""
@@ -288,21 +234,24 @@ class Leases:
     # what happened
 
     def happened(self, found: Sequence[EventRow]) -> None:
-        """Events of resources: a grant to who waits here, a refusal, a loss."""
+        """Events of resources: a grant to who waits here, a refusal, a loss. They may be of long ago, and told twice."""
         if not len(self):
             return
         for row in found:
+            if not self._patient and row.kind == Kind.RESOURCE_LOCKED:
+                continue
             data = bodies.decode(row.data or "{}")
-            if row.kind == Kind.RESOURCE_LOCKED:
-                waiter = self._waiting.get(data["lease"])
-                if waiter is not None and not waiter.future.done():
-                    waiter.future.set_result(Granted(data["lease"], data["token"], waiter.wants, row.at))
+            waiter = self._waiting.get(data.get("lease") or data.get("victim"))
+            if row.kind == Kind.RESOURCE_LOST:
+                if waiter is not None:
+                    waiter.lose(LeaseLostError(f"the lock on {row.subject!r} was taken away: try again", lease=data["lease"]))
+                self._lose(data["lease"], "it was taken away")
+            elif waiter is None:
+                continue
             elif row.kind == Kind.RESOURCE_DEADLOCKED:
-                waiter = self._waiting.get(data["victim"])
-                if waiter is not None and not waiter.future.done():
-                    waiter.future.set_exception(_deadlock(data["cycle"]))
-            elif row.kind == Kind.RESOURCE_LOST and row.session == self._process.session:
-                self._lose(data["lease"])
+                waiter.settle(deadlock(data["cycle"]))
+            elif row.kind == Kind.RESOURCE_LOCKED and data["token"] > waiter.token:
+                waiter.settle(Granted(data["lease"], data["token"], waiter.wants, row.at))
 
     def missed(self) -> None:
         """Some of that was pruned unread: look at the rows themselves."""
@@ -311,112 +260,91 @@ class Leases:
 
     async def _look(self) -> None:
         held = {key: lease for lease, _ in self._held.values() for key in lease.keys}
-        waiting = {(waiter.wants[0].path, id): waiter for id, waiter in self._waiting.items()}
+        waiting = {(waiter.wants[0].path, id): waiter for id, waiter in self._waiting.items() if waiter.waits}
         try:
-            rows, granted = await self._process.store.read(Keys(LOCK_HELD, list(held)), Keys(LOCK_HELD, list(waiting)))
+            rows, granted, places = await self._process.store.read(
+                Keys(LOCK_HELD, list(held)), Keys(LOCK_HELD, list(waiting)), Keys(LOCK_WAIT, list(waiting))
+            )
         except CoordError as error:
             log.warning("locks could not be looked at: %s", error.code)
             return
-        for (_, lease), row in zip(held.items(), rows, strict=True):
+        for lease, row in zip(held.values(), rows, strict=True):
             if row is None:
-                self._lose(lease.id)
-        for ((_, id), waiter), row in zip(waiting.items(), granted, strict=True):
-            if row is not None and not waiter.future.done():
-                waiter.future.set_result(Granted(id, row.token, waiter.wants, row.since))
+                self._lose(lease.id, "it was taken away")
+        for ((_, id), waiter), row, place in zip(waiting.items(), granted, places, strict=True):
+            if row is not None and row.token > waiter.token:
+                waiter.settle(Granted(id, row.token, waiter.wants, row.since))
+            elif place is None:
+                waiter.settle(_gone())
 
-    def lose_all(self) -> None:
+    def lose_all(self, why: str = "its session is gone, or cannot be trusted any more") -> None:
         """The session is gone, or not to be trusted: every lease is lost, and nobody waits any more."""
         for id in list(self._held):
-            self._lose(id)
-        error = LeaseLostError("the session was lost while it waited for a lock: try again")
+            self._lose(id, why)
         for waiter in self._waiting.values():
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+            waiter.lose(LeaseLostError("the session was lost while it waited for a lock: try again"))
 
-    def _lose(self, id: str) -> None:
-        lease, block = self._drop(id)
-        if lease is None:
+    def _lose(self, id: str, why: str) -> None:
+        found = self._drop(id)
+        if found is None:
             return
+        lease, block = found
+        lease.why = why
         lease.lost.set()
-        log.warning("the lock on %s was lost", ", ".join(lease.paths))
-        if lease.session == self._process.session:  # not to be trusted, yet perhaps alive: then nobody else frees it
-            self._write(locks.release, Release(lease.id, lease.session, tuple(path for path, _ in lease.keys)))
-        if block is not None:
-            block.cancel()
+        self._ending[id] = block
+        log.warning("the lock on %s was lost: %s", ", ".join(lease.paths), why)
+        block.cancel()
 
-    def guards(self, lease: Lease, block: Block) -> None:
-        """A block runs under this lease from now on."""
-        if lease.id in self._held:
-            self._held[lease.id] = lease, block
+    # the end
 
-    def end(self, error: ClosedError) -> None:
+    def drain(self) -> None:
+        """The process closes: who waits outside a handler is told, and nobody outside one gets a lock any more."""
+        self._draining = True
+        inside = self._of_handlers()
+        for id, waiter in self._waiting.items():
+            if id not in inside:
+                waiter.lose(_closed())
+
+    def _of_handlers(self) -> set[str]:
+        return {id for left in self._handlers.values() for id in left}
+
+    async def leave(self, grace: float) -> bool:
+        """Before a goodbye: end all blocks, and give back whatever this session holds.
+
+        False when a block or a handler runs on: what it holds is kept until the lease of the session ends. Raises: StoreError.
+        """
+        for waiter in self._waiting.values():
+            waiter.lose(_closed())
+        stubborn = self._of_handlers()
+        for id in [id for id in self._held if id not in stubborn]:
+            self._lose(id, "the coordination was closed")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._others():
+                    self._ended.clear()
+                    await self._ended.wait()
+        if self._others() or stubborn & self._held.keys():
+            log.warning("a block ignores that it was cancelled: its lock is kept until the session's lease ends")
+            return False
+        while await self._process.line.put(locks.leave, Leave(self._process.session)):
+            pass
+        return True
+
+    def _others(self) -> list[Block]:
+        """Blocks that still run, but for those that the caller itself is in."""
+        return [block for block in self._ending.values() if block.runs_elsewhere]
+
+    def end(self) -> None:
         """The process has ended: tell who waits, and who holds."""
         for waiter in self._waiting.values():
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+            waiter.lose(_closed())
         for id in list(self._held):
-            self._lose(id)
+            self._lose(id, "the coordination was closed")
 
 
-class Block:
-    """``async with coord.lock(...) as lease``: holds it while the block runs; a lost lease cancels it with LeaseLostError."""
-
-    def __init__(self, leases: Leases, wants: tuple[Want, ...], wait: float | None, owner: str | None, priority: float) -> None:
-        self._leases = leases
-        self._asked = wants, wait, owner, priority
-        self._lease: Lease | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self._cancelled = False
-        self._outer: tuple[Key, ...] = ()
-
-    async def __aenter__(self) -> Lease:
-        if self._lease is not None:
-            raise InvalidInputError("a lock's block was entered twice: call lock() for each")
-        lease = self._lease = await self._leases.acquire(*self._asked)
-        self._task = asyncio.current_task()
-        self._cancelling = self._task.cancelling() if self._task is not None else 0
-        self._outer = ENCLOSING.get()
-        ENCLOSING.set((*self._outer, *lease.keys))
-        self._leases.guards(lease, self)
-        return lease
-
-    def cancel(self) -> None:
-        """The lease is lost: end the block."""
-        if self._task is not None and not self._task.done():
-            self._cancelled = True
-            self._task.cancel()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        lease, task, self._task = self._lease, self._task, None
-        assert lease is not None
-        ENCLOSING.set(self._outer)
-        if self._cancelled and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise LeaseLostError(f"the lock on {', '.join(lease.paths)} was lost while its block ran", lease=lease.id) from error
-        if lease.lost.is_set():
-            if kind is None:
-                raise LeaseLostError(f"the lock on {', '.join(lease.paths)} was lost while its block ran", lease=lease.id)
-            return
-        if lease.released:
-            return
-        try:
-            await self._leases.release(lease)
-        except CoordError:
-            if kind is None:
-                raise
+def _closed() -> ClosedError:
+    return ClosedError("the coordination was closed before you were granted the lock: open it again")
 
 
-def wants_of(paths: str | Sequence[str] | Mapping[str, LockMode | str], mode: LockMode | str) -> tuple[Want, ...]:
-    """What is asked for, by stored path. Raises: InvalidInputError."""
-    if isinstance(paths, Mapping):
-        modes = {path: LockMode.of(one) for path, one in paths.items()}
-    else:
-        modes = dict.fromkeys([paths] if isinstance(paths, str) else paths, LockMode.of(mode))
-    if not 0 < len(modes) <= PATHS_MOST:
-        raise InvalidInputError(f"{len(modes)} paths: a lock takes 1 to {PATHS_MOST}; lock what lies above them")
-    return tuple(sorted(Want(lock_modes.stored(path), one.value) for path, one in modes.items()))
-
-
-def _deadlock(cycle: Sequence[str]) -> DeadlockError:
-    path = " -> ".join(cycle) or "it was pruned before it could be read"
-    return DeadlockError(f"waiting for this lock would never end: {path}; release what you hold, and try again", cycle=list(cycle))
+def _gone() -> LeaseLostError:
+    return LeaseLostError("the place in the line for this lock is gone, and what was said of it could not be read: try again")

@@ -9,6 +9,7 @@ tables 1 and 2; J. Gray and A. Reuter, "Transaction Processing: Concepts and Tec
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -119,6 +120,8 @@ def covers(held: str, place: str, mode: str, path: str) -> bool:
 
 # paths
 
+_REFUSED = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
 
 def stored(path: object) -> str:
     """A path as it stands in rows, with a slash behind it: then what begins with it lies at it or below it.
@@ -132,7 +135,7 @@ def stored(path: object) -> str:
         raise InvalidInputError(f"path {path!r:.80}: no empty parts, no '.' and '..', no slash at its ends: 'repo/src/a.py'")
     if len(parts) > DEEPEST:
         raise InvalidInputError(f"path {path!r:.80}: at most {DEEPEST} parts")
-    if any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in path):
+    if _REFUSED.search(path):
         raise InvalidInputError(f"path {path!r:.80}: control characters and lone surrogates are not allowed")
     return path + SEPARATOR
 

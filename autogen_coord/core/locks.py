@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..errors import LeaseLostError, LockHeldError
+from ..errors import ConflictError, LeaseLostError, LockHeldError
 from ..settings import Settings
 from . import claims, deadlocks, events, lock_queue
 from .events import Kind
@@ -42,13 +42,17 @@ class Acquire(NamedTuple):
 
 
 class Convert(NamedTuple):
-    """A lease, held at ``paths``, shall hold at least ``mode`` on all of them; it keeps what it has while it waits."""
+    """A lease, held at ``paths``, shall hold at least ``mode`` on all of them; it keeps what it has while it waits.
+
+    ``within``: the locks inside whose blocks this is asked for; its own rows need not be named.
+    """
 
     id: str
     session: str
     paths: tuple[str, ...]
     mode: str
     wait: bool
+    within: tuple[tuple[str, str], ...] = ()
 
 
 class Release(NamedTuple):
@@ -132,7 +136,7 @@ def acquire(rows: Rows, command: Acquire, now: float, policy: Settings) -> Answe
         "", command.id, "", "", command.owner, command.session, command.task, command.attempt, command.priority, rank, 0,
         now, born, deadlocks.stored(command.within),
     )  # fmt: skip
-    return _settle(rows, request, row, command.wait, now, policy)
+    return _settle(rows, request, row, command.wait, now)
 
 
 def _born(rows: Rows, command: Acquire, now: float) -> float:
@@ -144,31 +148,45 @@ def _born(rows: Rows, command: Acquire, now: float) -> float:
 
 
 def _known(rows: Rows, id: str, wants: Sequence[Want]) -> Answer | None:
-    """What the same command heard before."""
-    path = wants[0].path
-    held = rows.one(LOCK_HELD, (path, id))
-    if held is not None:
-        return Granted(id, held.token, tuple(wants), held.since)
-    return Waits(id) if rows.one(LOCK_WAIT, (path, id)) is not None else None
+    """What the same command heard before. Raises: LeaseLostError when a part of it was taken away since."""
+    held = [row for row in rows.get(LOCK_HELD, [(want.path, id) for want in wants]) if row is not None]
+    if len(held) == len(wants):
+        return Granted(id, held[0].token, tuple(wants), held[0].since)
+    if held:
+        raise _lost(id, [want.path for want in wants])
+    return Waits(id) if lock_queue.request_at(rows, wants[0].path, id) is not None else None
 
 
-def _settle(rows: Rows, request: Request, row: LockWaitRow, wait: bool, now: float, policy: Settings) -> Answer:
+def _settle(rows: Rows, request: Request, row: LockWaitRow, wait: bool, now: float) -> Answer:
     holder = next(lock_queue.holders(rows, request), None)
     before = None
-    if holder is None and request.rank != FIRST:
+    if holder is None and not _has_it(rows, request):
         before = next(lock_queue.earlier(rows, request), None)
     if holder is None and before is None:
-        token = lock_queue.grant(rows, request, LockHeldRow.of(row), now)
-        return Granted(request.id, token, request.wants, now)
+        granted = lock_queue.grant(rows, request, LockHeldRow.of(row), now)
+        deadlocks.break_cycles(rows, deadlocks.suspects(rows, [granted]), now)
+        return Granted(request.id, granted.token, request.wants, now)
     if not wait:
         raise _refusal(request, holder, before)
     request = lock_queue.enqueue(rows, row, request.wants)
-    cycle = deadlocks.break_cycles(rows, request, now, policy)
-    if cycle is not None:
-        return Deadlocked(cycle)
-    granted = rows.one(LOCK_WAIT, (request.wants[0].path, request.id)) is None  # another was refused, and this one was next
-    held = rows.one(LOCK_HELD, (request.wants[0].path, request.id)) if granted else None
-    return Waits(request.id) if held is None else Granted(request.id, held.token, request.wants, held.since)
+    path = request.wants[0].path
+    new = rows.one(LOCK_WAIT, (path, request.id))
+    refused = deadlocks.break_cycles(rows, [] if new is None else [new], now)
+    if request.id in refused:
+        return Deadlocked(refused[request.id])
+    if rows.one(LOCK_WAIT, (path, request.id)) is not None:
+        return Waits(request.id)
+    held = rows.one(LOCK_HELD, (path, request.id))  # another was refused, and this one was next
+    assert held is not None, "who waits no more was refused or granted"
+    return Granted(request.id, held.token, request.wants, held.since)
+
+
+def _has_it(rows: Rows, request: Request) -> bool:
+    """Whether its owner holds all that it asks for: then nobody waits longer for it, and it would wait for itself behind them."""
+    if request.owner is None:
+        return False
+    held = [row for row in rows.scan(Range(LOCK_HELD, "by_owner", (request.owner,))) if is_live(rows, row.session)]
+    return all(any(covers(row.mode, row.path, want.mode, want.path) for row in held) for want in request.wants)
 
 
 def _refusal(request: Request, holder: LockHeldRow | None, before: LockWaitRow | None) -> LockHeldError:
@@ -189,20 +207,31 @@ def _refusal(request: Request, holder: LockHeldRow | None, before: LockWaitRow |
 def convert(rows: Rows, command: Convert, now: float, policy: Settings) -> Answer:
     """Let a lease hold more; readers that all want to write wait for each other, so the second is a deadlock at once.
 
-    Raises: LeaseLostError, LockHeldError.
+    Raises: LeaseLostError, LockHeldError, ConflictError (it waits for another conversion already).
     """
     held = mine(rows, command.id, command.session, command.paths)
     wants = tuple(Want(row.path, combine(row.mode, command.mode)) for row in held)
     if all(want.mode == row.mode for want, row in zip(wants, held, strict=True)):
         return Granted(command.id, held[0].token, wants, held[0].since)
-    if rows.one(LOCK_WAIT, (wants[0].path, command.id)) is not None:
-        return Waits(command.id)
+    waits = rows.one(LOCK_WAIT, (wants[0].path, command.id))
+    if waits is not None:
+        return _same(waits, wants)
     row = held[0]
-    waits = LockWaitRow(
+    within = dict.fromkeys([*((one.path, one.id) for one in held), *command.within])
+    new = LockWaitRow(
         "", row.id, "", "", row.owner, row.session, row.task, row.attempt, row.priority, FIRST, 0, now, row.born,
-        deadlocks.stored([(one.path, one.id) for one in held]),
+        deadlocks.stored(list(within)),
     )  # fmt: skip
-    return _settle(rows, Request(row.id, wants, row.owner, FIRST, 1 << 62), waits, command.wait, now, policy)
+    return _settle(rows, Request(row.id, wants, row.owner, FIRST, 1 << 62), new, command.wait, now)
+
+
+def _same(waits: LockWaitRow, wants: tuple[Want, ...]) -> Waits:
+    if lock_queue.wants_of(waits) != wants:
+        raise ConflictError(
+            f"the lease on {', '.join(shown(want.path) for want in wants)} waits for another conversion: await that one first",
+            lease=waits.id,
+        )
+    return Waits(waits.id)
 
 
 def mine(rows: Rows, id: str, session: str, paths: Sequence[str]) -> list[LockHeldRow]:
@@ -210,10 +239,14 @@ def mine(rows: Rows, id: str, session: str, paths: Sequence[str]) -> list[LockHe
     found = rows.get(LOCK_HELD, [(path, id) for path in paths])
     held = [row for row in found if row is not None and row.session == session]
     if len(held) < len(paths) or not is_live(rows, session):
-        raise LeaseLostError(
-            f"the lock on {', '.join(map(shown, paths))} is not held by this lease: it was released, or lost", lease=id
-        )
+        raise _lost(id, paths)
     return held
+
+
+def _lost(id: str, paths: Sequence[str]) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lock on {', '.join(map(shown, paths))} is not held by this lease: it was released, or lost", lease=id
+    )
 
 
 def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
@@ -221,7 +254,7 @@ def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
 
     Nothing of it was lost without notice: whoever asks knows whether the lease was its own.
     """
-    waits = rows.one(LOCK_WAIT, (command.paths[0], command.id))
+    waits = lock_queue.request_at(rows, command.paths[0], command.id)
     freed: list[str] = []
     if waits is not None and waits.session == command.session:
         lock_queue.leave(rows, waits)
@@ -229,23 +262,24 @@ def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
     held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
     freed += _free(rows, [row for row in held if row.session == command.session], Kind.RESOURCE_UNLOCKED, now)
     if freed:
-        lock_queue.admit(rows, dict.fromkeys(freed), now, policy)
+        deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
     return bool(freed)
 
 
 def give_up(rows: Rows, command: Release, now: float, policy: Settings) -> Granted | LockHeldError | None:
     """The patience of a waiter is over: its request is taken back (a lease that would convert keeps what it has).
 
-    The answer says who was in its way; or what it has, if it was granted meanwhile; None when it was refused.
+    The answer says who was in its way; or what it has, if it waits no more (a conversion was granted if the token is a new one);
+    None when it was refused.
     """
     waits = rows.one(LOCK_WAIT, (command.paths[0], command.id))
-    if waits is None:
+    if waits is None or waits.session != command.session:
         held = rows.one(LOCK_HELD, (command.paths[0], command.id))
-        return None if held is None else Granted(command.id, held.token, (), held.since)
+        return None if held is None or held.session != command.session else Granted(command.id, held.token, (), held.since)
     request = Request.of(waits)
     refusal = _refusal(request, next(lock_queue.holders(rows, request), None), next(lock_queue.earlier(rows, request), None))
     lock_queue.leave(rows, waits)
-    lock_queue.admit(rows, command.paths, now, policy)
+    deadlocks.admit(rows, [want.path for want in request.wants], now)
     return refusal
 
 
@@ -257,40 +291,50 @@ def leave(rows: Rows, command: Leave, now: float, policy: Settings) -> bool:
 def evict(rows: Rows, command: Evict, now: float, policy: Settings) -> int:
     """Take a lock away: its holder hears that it is lost. Returns how many paths were freed."""
     held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
-    freed = _free(rows, held, Kind.RESOURCE_LOST, now)
-    lock_queue.admit(rows, dict.fromkeys(freed), now, policy)
-    return len(freed)
+    freed = _withdrawn(rows, rows.get(LOCK_WAIT, [(row.path, row.id) for row in held]))  # it would have been converted
+    freed += _free(rows, held, Kind.RESOURCE_LOST, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(held)
 
 
 def stop(rows: Rows, command: Handler, now: float, policy: Settings) -> int:
     """Free what a handler took and did not give back: it has stopped, so nothing is written under it any more."""
+    waits = rows.scan(Range(LOCK_WAIT, "by_task", (command.task,)))
+    freed = _withdrawn(rows, [row for row in waits if (row.session, row.attempt) == (command.session, command.attempt)])
     held = rows.scan(Range(LOCK_HELD, "by_task", (command.task,)))
-    some = [row for row in held if row.attempt == command.attempt and row.session == command.session]
-    freed = _free(rows, some, Kind.RESOURCE_UNLOCKED, now)
-    for row in rows.scan(Range(LOCK_WAIT, "by_task", (command.task,))):
-        if row.attempt == command.attempt and rows.one(LOCK_WAIT, (row.path, row.id)) is not None:
-            lock_queue.leave(rows, row)
-            freed += [want.path for want in lock_queue.wants_of(row)]
-    lock_queue.admit(rows, dict.fromkeys(freed), now, policy)
-    return len(freed)
+    mine = [row for row in held if (row.session, row.attempt) == (command.session, command.attempt)]
+    freed += _free(rows, mine, Kind.RESOURCE_UNLOCKED, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(mine)
 
 
 def bury(rows: Rows, session: str, most: int, now: float, policy: Settings, kind: Kind = Kind.RESOURCE_LOST) -> int:
-    """A slice of what a session left behind, held and waited for. Returns how many rows were freed."""
-    held = rows.scan(Range(LOCK_HELD, "by_session", (session,), limit=most))
-    freed = _free(rows, held, kind, now)
-    for row in rows.scan(Range(LOCK_WAIT, "by_session", (session,), limit=most - len(held))):
-        if rows.one(LOCK_WAIT, (row.path, row.id)) is not None:
+    """A slice of what a session left behind, held and waited for. Returns how many rows were freed.
+
+    What waits goes first: else one that says goodbye would be granted what it just gave back.
+    """
+    waits = rows.scan(Range(LOCK_WAIT, "by_session", (session,), limit=most))
+    freed = _withdrawn(rows, waits)
+    held = rows.scan(Range(LOCK_HELD, "by_session", (session,), limit=most - len(waits)))
+    freed += _free(rows, held, kind, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(waits) + len(held)
+
+
+def _withdrawn(rows: Rows, waits: Sequence[LockWaitRow | None]) -> list[str]:
+    """Take requests back, each whole though a row of it may be missing here; the answer is where they stood."""
+    freed: list[str] = []
+    for id, row in {row.id: row for row in waits if row is not None}.items():
+        if rows.one(LOCK_WAIT, (row.path, id)) is not None:
             lock_queue.leave(rows, row)
-        freed.append(row.path)
-    lock_queue.admit(rows, dict.fromkeys(freed), now, policy)
-    return len(freed)
+            freed += [want.path for want in lock_queue.wants_of(row)]
+    return freed
 
 
 def _free(rows: Rows, held: Sequence[LockHeldRow], kind: Kind, now: float) -> list[str]:
     for row in held:
         rows.drop(LOCK_HELD, row)
-        data = events.facts(mode=row.mode, lease=row.id, token=row.token)
+        data = events.of_lock(row.mode, row.id, row.token)
         events.append(rows, now, kind, shown(row.path), row.session, data)
     return [row.path for row in held]
 
@@ -301,6 +345,12 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
     Call it in the writing transaction. Raises: LeaseLostError.
     """
     held = mine(rows, guard.id, guard.session, guard.paths)
+    if not lock_queue.is_of_now(rows, guard.token):
+        raise LeaseLostError(
+            f"token {guard.token} is of another store, or of this one before it was restored: take the lock again",
+            lease=guard.id,
+            token=guard.token,
+        )
     if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
         raise LeaseLostError(
             f"the lease with token {guard.token} does not hold {mode} on {shown(path)!r} any more",

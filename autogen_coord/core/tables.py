@@ -313,6 +313,7 @@ LOCK_HELD: Table[LockHeldRow] = Table(
     key=2,
     indexes=(
         Index("by_mode", ("mode",), ("path",)),
+        Index("by_cover", ("path",), ("id",), where=("mode", ("S", "SIX", "X"))),
         Index("by_session", ("session",), ("path",)),
         Index("by_owner", ("owner",), ("path",), where="owner"),
         Index("by_task", ("task",), ("path",), where="task"),

@@ -52,6 +52,22 @@ WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
 LIMIT ?;
 
+-- name: walk_by_cover
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
+ORDER BY id, path
+LIMIT ?;
+
+-- name: walk_by_cover_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
+ORDER BY id DESC, path DESC
+LIMIT ?;
+
 -- name: walk_by_session
 SELECT
     path, id, mode, owner, token, session, task, attempt, priority, since, born
