@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from .core.addresses import EVERYONE, Recipient
     from .core.discovery import CapabilityInfo, ProviderInfo, ProviderStatus, Registry
     from .core.events import Event
+    from .core.fencing import Fence, FileFence
     from .core.inspect import AttemptInfo, TaskInfo
+    from .core.lock_handles import Lease
+    from .core.lock_modes import LockMode
     from .core.messages import MessageKind, Posted
     from .core.requests import Options, Priority
     from .core.retry import RetryPolicy
@@ -72,11 +75,15 @@ __all__ = [
     "DuplicateTaskError",
     "Event",
     "EventsPrunedError",
+    "Fence",
+    "FileFence",
     "Interrupted",
     "InvalidInputError",
     "InvalidOutputError",
+    "Lease",
     "LeaseLostError",
     "LockHeldError",
+    "LockMode",
     "Message",
     "MessageKind",
     "NoProviderError",
@@ -146,10 +153,16 @@ _HOMES = {
         "Registry",
     ),
     "core.events": ("Event",),
+    "core.fencing": (
+        "Fence",
+        "FileFence",
+    ),
     "core.inspect": (
         "AttemptInfo",
         "TaskInfo",
     ),
+    "core.lock_handles": ("Lease",),
+    "core.lock_modes": ("LockMode",),
     "core.messages": (
         "MessageKind",
         "Posted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -26,9 +26,12 @@ from .core.calls import HANDLER
 from .core.discovery import Registry
 from .core.events import Event
 from .core.ids import new_id
+from .core.lock_handles import Block
+from .core.lock_modes import LockMode
+from .core.lock_requests import asked
 from .core.messages import Posted
 from .core.process import Process
-from .core.requests import Options, checked_name
+from .core.requests import Options, Priority, checked_name
 from .core.store import Range
 from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
@@ -113,14 +116,16 @@ class Coordination:
         try:
             process.dispatcher.drain()
             parts.messaging.drain()
+            parts.leases.drain()
             await process.dispatcher.settled()
             if not await runner.idle(self.settings.drain if drain is None else drain):
                 runner.stop_all(Stop.CLOSE)
                 await runner.idle(self.settings.cancel_grace)
             process.dispatcher.stop()
             await process.dispatcher.settled()
+            free = await parts.leases.leave(self.settings.cancel_grace)
             await parts.providing.leave()
-            left = True
+            left = free
         except CoordError as failed:
             log.warning("closing: %s; what is left returns with the lease", failed.code)
         finally:
@@ -395,6 +400,30 @@ class Coordination:
 
     async def _result(self, id: str, decode: Callable[[str], Out], timeout: float | None) -> Out:
         return await self._open.calls.result(id, decode, timeout)
+
+    # locks
+
+    def lock(
+        self,
+        path: str | Sequence[str] | Mapping[str, LockMode | str],
+        mode: LockMode | str = LockMode.EXCLUSIVE,
+        *,
+        wait: float | None = 0,
+        owner: str | None = None,
+        priority: float = Priority.NORMAL,
+    ) -> Block:
+        """``async with coord.lock("repo/src/a.py", wait=10) as lease``: hold a resource, and what lies below it, for a block.
+
+        ``path``: parts with slashes between; several paths (or a mapping of paths to modes) are granted as a whole, by one token.
+        ``wait``: seconds; 0 does not wait, None waits until it is granted. ``owner``: what others of this owner hold does not stand
+        in its way. ``priority``: as of a task. The lease is as good as this process's session; when it is lost, `Lease.lost` is set
+        and the block cancelled with LeaseLostError. ``lease.token`` grows with each grant: pass it to what the lock guards. A lock
+        that is asked for by code started inside the block, also by an `asyncio.Task` that it made, is taken to hold the block up.
+
+        Raises: InvalidInputError at once. On entering LockHeldError (who holds it, how, since when), DeadlockError (the cycle),
+        LeaseLostError (the session died meanwhile), StoreError, ClosedError. At the block's end LeaseLostError.
+        """
+        return Block(self._open.leases, asked(path, mode, wait, owner, priority))
 
     # seeing and steering
 

@@ -10,7 +10,7 @@
     │   ├── StaleClaimError           a write names a claim that is no longer held
     │   └── DuplicateTaskError        a key was used before, with another input
     ├── DeadlockError
-    ├── LeaseLostError                a lease, or the session under it, is gone
+    ├── LeaseLostError                a lease, or the session under it, is gone; a fence has seen a greater token
     ├── InvalidInputError             a value, name, time or schema that cannot be used
     │   └── InvalidOutputError        what a handler returned does not fit its schema
     ├── ConfigError                   a setting or a set-up that cannot work
@@ -83,7 +83,7 @@ class VersionConflictError(ConflictError):
 
 
 class LockHeldError(ConflictError):
-    """The lock is held by another and the caller would not wait."""
+    """Another holds the lock (``holder``, ``mode``, ``path``, ``since``), and the caller would not wait, or not longer."""
 
     code = "lock_held"
 
@@ -107,7 +107,7 @@ class DeadlockError(CoordError):
 
 
 class LeaseLostError(CoordError):
-    """The lease, or the session under it, is gone: stop the work it guarded."""
+    """The lease, or the session under it, is gone, or a fence has seen a greater ``token`` (``seen``): stop the work it guarded."""
 
     code = "lease_lost"
 

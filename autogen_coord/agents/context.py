@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core import bodies
 from ..core.calls import Handling, inside
-from ..core.requests import Options
+from ..core.leases import Leases
+from ..core.lock_handles import Block
+from ..core.lock_modes import LockMode
+from ..core.lock_requests import Claim, asked
+from ..core.requests import Options, Priority
 from ..errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -45,6 +49,8 @@ class ContextPort(Protocol):
     def asking(self) -> Asking: ...
     @property
     def messaging(self) -> Messaging: ...
+    @property
+    def leases(self) -> Leases: ...
 
 
 class TaskContext:
@@ -143,6 +149,22 @@ class TaskContext:
         """
         with inside(self.handling):
             return await self._port.messaging.request(recipient, body, returns, timeout, options, self)
+
+    def lock(
+        self,
+        path: str | Sequence[str] | Mapping[str, LockMode | str],
+        mode: LockMode | str = LockMode.EXCLUSIVE,
+        *,
+        wait: float | None = 0,
+        owner: str | None = None,
+        priority: float = Priority.NORMAL,
+    ) -> Block:
+        """`Coordination.lock`, for this attempt: kept until its handler has left the block, also when its claim ends early.
+
+        Raises: what `Coordination.lock` raises; StaleClaimError when this attempt no longer holds its claim.
+        """
+        claim = Claim(self.session, self.task_id, self.attempt)
+        return Block(self._port.leases, asked(path, mode, wait, owner, priority, claim))
 
     def ordinal(self, label: str, digest: str) -> int:
         """How many children of this capability and input this attempt asked for before."""

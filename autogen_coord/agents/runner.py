@@ -21,8 +21,9 @@ from ..core.calls import HANDLER, Handling
 from ..core.claims import Claimed, Finish, GiveBack, Reject
 from ..core.commit import Rule
 from ..core.endings import Failure
+from ..core.lock_handles import ENCLOSING
 from ..core.process import Process
-from ..core.retry import NOT_RETRIED
+from ..core.retry import is_retried
 from ..core.schemas import Schema
 from ..core.tables import CANCELLED, EXPIRED, FAILED, SUCCEEDED
 from ..errors import ClosedError, CoordError, InvalidOutputError, RejectedError, StaleClaimError, StoreError
@@ -175,6 +176,7 @@ class Runner:
                 del self._attempts[row.id]
             self._older.discard(attempt)
             self._dispatcher.ended(row.id, row.attempt)
+            self._port.leases.stopped(row.session or "", row.id, row.attempt)
             if not len(self):
                 self._idle.set()
         if not attempt.reported and report is not None:
@@ -184,6 +186,7 @@ class Runner:
     async def _handle(self, attempt: Attempt) -> tuple[Rule[Any, Any], Any] | None:
         provider, row = attempt.provider, attempt.claimed.row
         HANDLER.set(attempt.context.handling)
+        ENCLOSING.set(())  # whoever began this `asyncio.Task` may be inside blocks of its own
         try:
             value = provider.read(attempt.claimed, attempt.context)
             result = await provider.handle(value, attempt.context)
@@ -293,7 +296,7 @@ def _failure(error: BaseException) -> Failure:
         retry_after = None
     if isinstance(retry_after, bool) or not isinstance(retry_after, int | float) or not 0 <= retry_after <= MAX_SECONDS:
         retry_after = None
-    return Failure(code, type(error).__qualname__, _safe_text(error), "".join(_frames(error)), code not in NOT_RETRIED, retry_after)
+    return Failure(code, type(error).__qualname__, _safe_text(error), "".join(_frames(error)), is_retried(error, code), retry_after)
 
 
 def _safe_text(error: BaseException) -> str:

@@ -32,6 +32,11 @@ STYLES = {
     "late": "yellow",
     "draining": "yellow",
     "offline": "red",
+    "held": "cyan",
+    "waits": "yellow",
+    "converts": "yellow",
+    "overdue": "yellow",
+    "dead": "red",
 }
 _BREAK = re.compile(r"\s*[\r\n\t\v\f]\s*")
 MINUTE, HOUR, DAY = 60, 3_600, 86_400

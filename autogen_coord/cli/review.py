@@ -52,26 +52,25 @@ def review(
             views.enter_context(shown(board))
             if picture is not None:
                 views.enter_context(Photographer(board, picture, f"autogen-coord review {path}"))
-            run = running.run(review.review(path, settings, board, bounds, tally))
-        paths = review.write(run.report, _base(out))
+            run = running.run(review.review(path, settings, board, bounds, tally, _base(out)))
     except (CoordError, OSError) as error:
         complain(str(error))
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, running.Terminated) as stop:
         typer.echo("stopped; the same command finishes what is left", err=True)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
-    _tell(run, paths, as_json)
+    _tell(run, as_json)
 
 
-def _tell(run: Run, paths: tuple[Path, Path], as_json: bool) -> None:
+def _tell(run: Run, as_json: bool) -> None:
     totals, stored = run.report.totals(), run.tasks - run.ran - len(run.report.failed)
     if as_json:
         counts = {"tasks": run.tasks, "ran": run.ran, "stored": stored}
-        typer.echo(json.dumps(totals | counts | {"reports": [str(one) for one in paths]}))
+        typer.echo(json.dumps(totals | counts | {"reports": [str(one) for one in run.written]}))
     else:
         typer.echo(_words(totals))
         typer.echo(f"{amount(run.tasks, 'task')}: {run.ran} run here, {stored} answered by the store")
-        typer.echo("report: " + ", ".join(str(one) for one in paths))
+        typer.echo("report: " + ", ".join(str(one) for one in run.written))
     if run.report.failed:
         answers = amount(len(run.report.failed), "answer")
         complain(f"{answers} of tools missing, see the end of the report; the same command asks for them again")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import bodies, endings, inboxes, pools, queue
+from . import bodies, endings, inboxes, locks, pools, queue
 from .addresses import TOPIC
 from .registry import OFFLINE, is_online, retire, split_label
 from .sessions import DEAD, GONE
@@ -37,6 +37,8 @@ def bury(rows: Rows, command: Bury, now: float, policy: Settings) -> bool:
     lonely = len(claims) == 1 and start is None  # all that it held: no earlier slice took others
     _crash(rows, claims, lonely, now, policy)
     left = policy.slice - len(claims)
+    if left > 0:
+        left -= locks.bury(rows, session.id, left, now, policy)
     following: str | None = start or ""
     if left > 0:
         following = _take_down(rows, session, following or "", left, now, policy)

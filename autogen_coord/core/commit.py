@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from ..errors import ClosedError, CoordError, StoreError, StoreUnavailableError
 from ..settings import Settings
+from .events import RESOURCES
 from .store import Change, Keys, NotLoaded, Rows, Store, Transaction
-from .tables import EVENT, OUTCOME, QUEUE, READY, SESSION, OutcomeRow
+from .tables import EVENT, OUTCOME, QUEUE, READY, SESSION, EventRow, OutcomeRow
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Committed:
     first_event: int = 0
     last_event: int = 0
     sessions: bool = False
+    resources: list[EventRow] = field(default_factory=list)
+    """What became of locks."""
 
 
 class Entry:
@@ -290,6 +293,8 @@ def committed(changes: list[Change]) -> Committed:
                 if not out.first_event:
                     out.first_event = new.number
                 out.last_event = new.number
+                if new.kind in RESOURCES:
+                    out.resources.append(new)
         elif table is SESSION:
             out.sessions = True
     out.due = due

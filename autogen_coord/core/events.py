@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from .bodies import decode, encode
@@ -36,15 +37,22 @@ class Kind(StrEnum):
     AGENT_ONLINE = "agent.online"
     AGENT_DRAINING = "agent.draining"
     AGENT_OFFLINE = "agent.offline"
+    RESOURCE_LOCKED = "resource.locked"
+    RESOURCE_UNLOCKED = "resource.unlocked"
+    RESOURCE_LOST = "resource.lost"
+    RESOURCE_DEADLOCKED = "resource.deadlocked"
 
 
 _TEXT = {kind: kind.value for kind in Kind}
+RESOURCES = frozenset({Kind.RESOURCE_LOCKED, Kind.RESOURCE_LOST, Kind.RESOURCE_DEADLOCKED})
+"""What a holder, or who waits for a lock, must hear of."""
 ENDINGS = frozenset({Kind.TASK_COMPLETED, Kind.TASK_FAILED, Kind.TASK_CANCELLED, Kind.TASK_EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's id)."""
+    """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's
+    id, or a resource's path)."""
 
     number: int
     at: float
@@ -69,6 +77,11 @@ def append(
         rows.put(EVENT, EventRow(number + 1, now, _TEXT[then], subject, session, data))
     rows.put(COUNTER, CounterRow(NUMBER, number if then is None else number + 1))
     return number
+
+
+def of_lock(mode: str, lease: str, token: int) -> str:
+    """The ``data`` of a lock's event: `facts`, in the shortest way, as there are two for each lock."""
+    return f'{{"mode":"{mode}","lease":{quoted(lease)},"token":{token}}}'
 
 
 def facts(**values: Any) -> str:

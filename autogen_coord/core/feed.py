@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ClosedError, EventsPrunedError, StoreError
 from .commit import Committed
-from .events import ENDINGS, FLOOR, NUMBER, Event, Kind
+from .events import ENDINGS, FLOOR, NUMBER, RESOURCES, Event, Kind
 from .store import Keys, Load, Range, Store
-from .tables import COUNTER, EVENT, OUTCOME, QUEUE, OutcomeRow
+from .tables import COUNTER, EVENT, OUTCOME, QUEUE, EventRow, OutcomeRow
 
 log = logging.getLogger(__name__)
 PAGE = 1_000
@@ -23,7 +23,8 @@ PAGE = 1_000
 
 class Feed:
     """``outcomes`` and ``cancelling`` hear of ``watched`` tasks; ``found`` hears which of the ``looks`` found
-    something; ``vanished`` hears of watched tasks that were pruned before their end was read."""
+    something; ``vanished`` hears of watched tasks that were pruned before their end was read. ``resources`` hears what became of
+    locks, ``missed`` that some of it was pruned unread."""
 
     def __init__(
         self,
@@ -37,6 +38,8 @@ class Feed:
         cancelling: Callable[[str], None],
         looks: Callable[[], list[Range[Any]]],
         found: Callable[[list[str]], None],
+        resources: Callable[[Sequence[EventRow]], None],
+        missed: Callable[[], None],
         elsewhere: Callable[[], None],
     ) -> None:
         self._store = store
@@ -48,6 +51,8 @@ class Feed:
         self._cancelling = cancelling
         self._looks = looks
         self._found = found
+        self._resources = resources
+        self._missed = missed
         self._elsewhere = elsewhere
         self._cursor = 0
         self._advanced = asyncio.Event()
@@ -64,6 +69,8 @@ class Feed:
         """One of our own commits. A gap before its events is another's work, read when that is noticed."""
         if what.outcomes:
             self._outcomes(what.outcomes)
+        if what.resources:
+            self._resources(what.resources)
         for id in what.cancelling:  # after the answers of this batch: one of them may be the claim of this very task
             asyncio.get_running_loop().call_later(0, self._cancelling, id)
         if what.last_event:
@@ -104,10 +111,12 @@ class Feed:
             ended = [row.subject for row in rows if row.kind in ENDINGS and self._watched(row.subject)]
             if rows and rows[0].number != cursor + 1:  # endings may be among the events that were pruned before we read them
                 ended = self._all_watched()
+                self._missed()
             await self._look_at(ended)
             for row in rows:
                 if row.kind == Kind.TASK_CANCELLING and self._watched(row.subject):
                     self._cancelling(row.subject)
+            self._resources([row for row in rows if row.kind in RESOURCES])
             if rows:
                 self._cursor = max(self._cursor, rows[-1].number)
             if len(rows) < PAGE:

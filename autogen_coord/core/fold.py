@@ -6,6 +6,7 @@ dropped; an index that is scanned is kept up to date with the changes from then 
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,22 +23,32 @@ class _Merge:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.live: dict[tuple[Any, ...], dict[Key, Any]] = {}
-        """prefix -> changed rows that stand in the index now"""
+        self.live: dict[tuple[Any, ...], list[tuple[tuple[Any, ...], Key]]] = {}
+        """prefix -> (order columns, key) of the changed rows that stand in the index now, in order"""
         self.gone: dict[tuple[Any, ...], set[Key]] = {}
         """prefix -> keys whose row in the database stands there and was changed"""
 
     def enter(self, key: Key, row: Any) -> None:
         if row is not None and self.shape.holds(row):
-            self.live.setdefault(self.shape.prefix_of(row), {})[key] = row
+            insort(self.live.setdefault(self.shape.prefix_of(row), []), (self.shape.order_of(row), key))
 
     def leave(self, key: Key, row: Any) -> None:
         if row is not None and self.shape.holds(row):
-            self.live.get(self.shape.prefix_of(row), {}).pop(key, None)
+            entries = self.live[self.shape.prefix_of(row)]
+            del entries[bisect_left(entries, (self.shape.order_of(row), key))]
 
     def hide(self, key: Key, base: Any) -> None:
         if base is not None and self.shape.holds(base):
             self.gone.setdefault(self.shape.prefix_of(base), set()).add(key)
+
+    def within(self, range: Range[Any]) -> list[Key]:
+        """The keys of the changed rows in a range, in order."""
+        entries = self.live.get(range.prefix)
+        if not entries:
+            return []
+        start = 0 if range.low is None else bisect_left(entries, ((range.low,),))
+        end = len(entries) if range.high is None else bisect_left(entries, ((range.high,),), start)
+        return [key for _, key in entries[start:end]]
 
 
 class Pending:
@@ -81,24 +92,30 @@ class Pending:
         loaded = self._loaded.get(table.name)
         if loaded is not None and key in loaded:
             return cast("R | None", loaded[key])
+        kept = self._kept.get(table.name)
+        if kept and loaded is not None and key in kept:
+            row = loaded[key] = kept[key]
+            return cast("R | None", row)
         return self.get(table, (key,))[0]
 
     def scan(self, range: Range[R]) -> list[R]:
         table, name = range.table, range.table.name
-        merge = self._merges.get(name, {}).get(range.index) or self._start_merging(table, range.index)
-        wanted = _reach(range, merge)
+        merges = self._merges.get(name)
+        merge = (None if merges is None else merges.get(range.index)) or self._start_merging(table, range.index)
+        found = self._base.walk(_reach(range, merge))
+        live = merge.within(range)
+        if not found and not live:
+            return []
         changed = self._changed.get(name) or {}
         loaded = self._loaded.setdefault(name, {})
         rows: list[R] = []
-        for row in self._base.walk(wanted):
+        for row in found:
             key = table.key_of(row)
             if key not in changed:
                 loaded[key] = row
                 rows.append(row)
-        live = merge.live.get(range.prefix)
         if live:
-            first = merge.shape.first
-            rows += [row for row in live.values() if _within(row[first], range)]
+            rows += [changed[key] for key in live]
             rows.sort(key=merge.shape.order_of, reverse=range.reverse)
         return rows[: range.limit]
 
@@ -192,9 +209,3 @@ def _reach(range: Range[R], merge: _Merge) -> Range[R]:
     """What must be walked to have so many, where some of them were changed since."""
     gone = merge.gone.get(range.prefix)
     return range._replace(limit=range.limit + len(gone)) if gone and range.limit is not None else range
-
-
-def _within(value: Any, range: Range[Any]) -> bool:
-    if range.low is not None and value < range.low:
-        return False
-    return range.high is None or bool(value < range.high)

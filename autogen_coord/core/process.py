@@ -24,7 +24,7 @@ from .housekeeping import Housekeeper
 from .ids import new_id
 from .sessions import CloseSession, OpenSession
 from .store import Store
-from .tables import OutcomeRow
+from .tables import EventRow, OutcomeRow
 from .waiting import Waits
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Hooks:
         self.lost: Callable[[], None] = lambda: None
         self.distrusted: Callable[[], None] = lambda: None
         self.announce: Callable[[str], Awaitable[None]] = _nothing
+        self.resources: Callable[[Sequence[EventRow]], None] = lambda found: None
+        self.missed: Callable[[], None] = lambda: None
         self.ended: Callable[[ClosedError], None] = lambda error: None
 
 
@@ -77,6 +79,8 @@ class Process:
             cancelling=lambda task: self.hooks.cancel(task),
             looks=self.dispatcher.looks,
             found=self.dispatcher.seen,
+            resources=lambda found: self.hooks.resources(found),
+            missed=lambda: self.hooks.missed(),
             elsewhere=self.housekeeper.elsewhere,
         )
         self.line.listen(self.feed.committed)

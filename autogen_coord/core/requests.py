@@ -89,7 +89,7 @@ def build(label: str, text: str, policy: Settings, options: Options, **more: Any
         input_hash="" if key is None else bodies.digest(text),
         key=checked_name(key, "key"),
         retry_failed=bool(options.get("retry_failed", False)),
-        priority=_priority(options.get("priority", Priority.NORMAL)),
+        priority=checked_priority(options.get("priority", Priority.NORMAL)),
         target=checked_name(options.get("provider"), "provider"),
         lane=lane, sticky=sticky,
         at=_moment(options.get("at")),
@@ -140,7 +140,8 @@ def _moment(value: object) -> float | None:
     return float(value)
 
 
-def _priority(value: object) -> float:
+def checked_priority(value: object) -> float:
+    """A priority as it may be given. Raises: InvalidInputError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10:
         raise InvalidInputError(f"priority={value!r:.80}: a number from 0 to 10, see Priority")
     return float(value)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..errors import InvalidInputError
+from ..errors import DeadlockError, InvalidInputError
 from ..settings import MAX_SECONDS, Settings
 from .bodies import decode, encode
 
 NOT_RETRIED = frozenset({"config", "deadlock", "invalid_input", "non_determinism", "payload_too_large", "permission_denied"})
 """Codes of errors that another attempt would only meet again. A bad *output* is not among them: a model may answer better."""
+
+
+def is_retried(error: BaseException, code: str) -> bool:
+    """Whether another attempt may fare better. A deadlock over locks is over once its victim has let go of what it held."""
+    return code not in NOT_RETRIED or (isinstance(error, DeadlockError) and bool(error.facts.get("passing")))
 
 
 @dataclass(frozen=True, slots=True)

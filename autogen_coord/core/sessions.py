@@ -15,7 +15,7 @@ from ..settings import Settings
 from . import events
 from .events import Kind
 from .store import Range, Rows
-from .tables import PROVIDER, QUEUE, SESSION, SessionRow
+from .tables import LOCK_HELD, LOCK_WAIT, PROVIDER, QUEUE, SESSION, SessionRow
 
 LIVE = "live"
 DEAD = "dead"
@@ -116,7 +116,9 @@ def close_session(rows: Rows, command: CloseSession, now: float, policy: Setting
     if row is None or row.state != LIVE:
         return False
     providers = rows.scan(Range(PROVIDER, "by_session", (row.id,)))
-    if any(each.status != "offline" for each in providers) or rows.scan(Range(QUEUE, "by_session", (row.id,), limit=1)):
+    if any(each.status != "offline" for each in providers) or any(
+        rows.scan(Range(table, "by_session", (row.id,), limit=1)) for table in (QUEUE, LOCK_HELD, LOCK_WAIT)
+    ):
         rows.put(SESSION, row._replace(state=DEAD, lease_until=now))
         events.append(rows, now, Kind.SESSION_DEAD, row.id, row.id, events.facts(overdue=0.0, address=row.address))
         return False

@@ -26,7 +26,7 @@ class Index:
     """One way to walk a table: rows with the same ``equal`` columns, in the order of the ``order`` columns, then the key.
 
     ``where`` names a column that must not be NULL for a row to stand in the index, or (column, value), a column that must have
-    that value.
+    that value, or (column, values), one of these.
     """
 
     name: str
@@ -61,17 +61,30 @@ class Shape:
         place = {column: number for number, column in enumerate(table.columns)}
         equal = [place[column] for column in index.equal]
         order = [place[column] for column in dict.fromkeys((*index.order, *table.key_columns))]
-        self.prefix_of: Callable[[Any], tuple[Any, ...]] = lambda row: tuple(row[n] for n in equal)
-        self.order_of: Callable[[Any], tuple[Any, ...]] = lambda row: tuple(row[n] for n in order)
+        self.prefix_of = _columns(equal)
+        self.order_of = _columns(order)
         self.first = order[0]
         if index.where is None:
             self.holds: Callable[[Any], bool] = lambda row: True
         elif isinstance(index.where, str):
             column = place[index.where]
             self.holds = lambda row: row[column] is not None
+        elif isinstance(index.where[1], tuple):
+            some, values = place[index.where[0]], frozenset(index.where[1])
+            self.holds = lambda row: row[some] in values
         else:
             which, value = place[index.where[0]], index.where[1]
             self.holds = lambda row: bool(row[which] == value)
+
+
+def _columns(places: Sequence[int]) -> Callable[[Any], tuple[Any, ...]]:
+    """A row's values at these places."""
+    if not places:
+        return lambda row: ()
+    if len(places) == 1:
+        (place,) = places
+        return lambda row: (row[place],)
+    return itemgetter(*places)
 
 
 class Range(NamedTuple, Generic[R]):

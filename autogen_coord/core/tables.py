@@ -220,6 +220,55 @@ class CounterRow(NamedTuple):
     value: int
 
 
+class LockHeldRow(NamedTuple):
+    """A lock that is held: one row for each path of a lease."""
+
+    path: str
+    """As `autogen_coord.core.lock_modes.stored` writes it."""
+    id: str
+    """The lease's."""
+    mode: str
+    owner: str | None
+    """Of several locks that do not stand in each other's way; None: nobody but this lease."""
+    token: int
+    session: str
+    task: str | None
+    """The task whose handler took it, and its attempt."""
+    attempt: int
+    priority: float
+    since: float
+    born: float
+    """When its task was submitted, or it was asked for itself: of a deadlock the youngest is refused."""
+
+    @classmethod
+    def of(cls, row: LockWaitRow) -> LockHeldRow:
+        """What a request becomes when it is granted; mode and token are set by who grants it."""
+        return cls(row.path, row.id, row.mode, row.owner, 0, row.session, row.task, row.attempt, row.priority, row.since, row.born)
+
+
+class LockWaitRow(NamedTuple):
+    """A request that waits: one row for each path that it wants. It holds nothing (a conversion: no more than before)."""
+
+    path: str
+    id: str
+    """Of the lease that it becomes, or that it converts."""
+    mode: str
+    wants: str
+    """All that is wanted, as JSON ``[[path, mode], ...]``: granted as a whole."""
+    owner: str | None
+    session: str
+    task: str | None
+    attempt: int
+    priority: float
+    rank: float
+    arrived: int
+    """Its place among those of one rank."""
+    since: float
+    born: float
+    within: str | None
+    """The locks inside whose blocks it was asked for, as JSON ``[[path, id], ...]``."""
+
+
 TASK: Table[TaskRow] = Table(
     "task",
     TaskRow,
@@ -261,7 +310,29 @@ CAPABILITY: Table[CapabilityRow] = Table("capability", CapabilityRow, key=2)
 EVENT: Table[EventRow] = Table("event", EventRow)
 BLOB: Table[BlobRow] = Table("blob", BlobRow)
 COUNTER: Table[CounterRow] = Table("counter", CounterRow)
+LOCK_HELD: Table[LockHeldRow] = Table(
+    "lock_held",
+    LockHeldRow,
+    key=2,
+    indexes=(
+        Index("by_mode", ("mode",), ("path",)),
+        Index("by_cover", ("path",), ("id",), where=("mode", ("S", "SIX", "X"))),
+        Index("by_session", ("session",), ("path",)),
+        Index("by_owner", ("owner",), ("path",), where="owner"),
+        Index("by_task", ("task",), ("path",), where="task"),
+    ),
+)
+LOCK_WAIT: Table[LockWaitRow] = Table(
+    "lock_wait",
+    LockWaitRow,
+    key=2,
+    indexes=(
+        Index("by_place", ("path",), ("rank", "arrived")),
+        Index("by_session", ("session",), ("path",)),
+        Index("by_task", ("task",), ("path",), where="task"),
+    ),
+)
 
 TABLES: tuple[Table[Any], ...] = (
-    TASK, QUEUE, OUTCOME, ATTEMPT, SESSION, PROVIDER, CAPABILITY, EVENT, BLOB, COUNTER,
+    TASK, QUEUE, OUTCOME, ATTEMPT, SESSION, PROVIDER, CAPABILITY, EVENT, BLOB, COUNTER, LOCK_HELD, LOCK_WAIT,
 )  # fmt: skip

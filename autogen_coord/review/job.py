@@ -31,6 +31,7 @@ from .files import MAX_SOURCE, Found, Skipped, Source, find_target, read_source,
 from .report import Report
 from .summary import Summary
 from .tools import TIMEOUT, Measurers, tool_versions
+from .writing import write_alone
 
 BATCH = 100
 """Files that are read and submitted at once: what bounds the memory for sources."""
@@ -48,11 +49,12 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished job: its report, how many answers it needed, and how many of them this process worked out."""
+    """A finished job: its report, how many answers it needed, how many of them this process worked out, and where it is written."""
 
     report: Report
     tasks: int
     ran: int
+    written: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,22 @@ class Bounds:
     timeout: float = TIMEOUT
 
 
-async def review(name: str, settings: Settings, board: Board, bounds: Bounds | None = None, tally: Path | None = None) -> Run:
-    """Review the directory, file or package ``name``, and tell the board how it goes; see `Tally` for ``tally``.
+async def review(
+    name: str,
+    settings: Settings,
+    board: Board,
+    bounds: Bounds | None = None,
+    tally: Path | None = None,
+    out: Path | None = None,
+) -> Run:
+    """Review the directory, file or package ``name``, and tell the board how it goes; see `Tally` for ``tally``. The report is
+    written to ``out`` (see `write`), by one review at a time.
 
     Findings, unreadable files and tools that fail stand in the report. Killed at any moment, the same call with the same store
     finishes what is left and reports the same.
 
-    Raises: InvalidInputError when there is nothing to review, ConfigError when a tool is missing, StoreError.
+    Raises: InvalidInputError when there is nothing to review, ConfigError when a tool is missing, StoreError; LockHeldError,
+    LeaseLostError and OSError when the report cannot be written.
     """
     target = find_target(name)
     found, skipped = await asyncio.to_thread(_list, walk(target))
@@ -128,8 +139,9 @@ async def review(name: str, settings: Settings, board: Board, bounds: Bounds | N
         job = Job(coord, versions, answers, board, bounds.timeout + SPARE)
         await job.ask_files(found, min(MAX_SOURCE, settings.max_input - ROOM))
         summary = await job.ask_summary()
-    report = Report(target.name, versions, answers.reviews(), answers.skipped, answers.failed, summary)
-    return Run(report, len(job.tasks), len(job.tasks & bench.ran))
+        report = Report(target.name, versions, answers.reviews(), answers.skipped, answers.failed, summary)
+        written = () if out is None else await write_alone(coord, settings, report, out)
+    return Run(report, len(job.tasks), len(job.tasks & bench.ran), written)
 
 
 async def provide(coord: Coordination, bench: Bench, measurers: Sequence[Measurers], bounds: Bounds) -> None:

@@ -202,6 +202,77 @@ class TestByCommand:
         assert sorted(log.read_text().split()) == ["bandit", "interrogate", "radon"]
 
 
+class TestOneReportOfTwo:
+    """Two processes that write to one place."""
+
+    pytestmark = process
+
+    @staticmethod
+    async def writer(store: Path, out: Path, target: str, stops: str = "", **settings: str) -> asyncio.subprocess.Process:
+        command = [sys.executable, "-m", "tests.acceptance.report_writer", str(store), str(out), target, stops]
+        pipe = asyncio.subprocess.PIPE
+        environment = {**os.environ, **{f"AUTOGEN_COORD_{name}": value for name, value in settings.items()}}
+        return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment)
+
+    @staticmethod
+    async def line(writer: asyncio.subprocess.Process) -> str:
+        assert writer.stdout is not None
+        return (await asyncio.wait_for(writer.stdout.readline(), 20)).decode().strip()
+
+    @staticmethod
+    async def rest(writer: asyncio.subprocess.Process) -> list[str]:
+        out, _ = await asyncio.wait_for(writer.communicate(b"go on\n"), 20)
+        assert writer.returncode == 0
+        return out.decode().splitlines()
+
+    @staticmethod
+    def targets(out: Path) -> tuple[str, str]:
+        """Whose review each of the files is."""
+        markdown, plain = both(out)
+        return markdown.decode().splitlines()[0].rpartition(" ")[2].strip("`"), json.loads(plain)["target"]
+
+    async def test_the_second_waits_until_the_first_has_written_both_files(self, tmp_path: Path) -> None:
+        store, out = tmp_path / "coord.db", tmp_path / "report"
+        first = await self.writer(store, out, "first", "midway")
+        assert await self.line(first) == "there"
+        second = await self.writer(store, out, "second")
+        async with asyncio.timeout(20):
+            while not self.waiting(store):
+                await asyncio.sleep(0.01)
+        assert not out.with_name("report.json").exists()
+        assert await self.rest(first) == ["written"]
+        assert await self.rest(second) == ["written"]
+        assert self.targets(out) == ("second", "second")
+
+    async def test_one_that_was_paused_with_the_lock_writes_nothing_when_it_wakes(self, tmp_path: Path) -> None:
+        store, out = tmp_path / "coord.db", tmp_path / "report"
+        short = {"BEAT": "0.3", "SUSPECT_AFTER": "0.8", "SESSION_TTL": "1.5"}
+        first = await self.writer(store, out, "first", "before", **short)
+        assert await self.line(first) == "there"
+        first.send_signal(signal.SIGSTOP)
+        try:
+            second = await self.writer(store, out, "second", **short)
+            assert await self.rest(second) == ["written"]
+        finally:
+            first.send_signal(signal.SIGCONT)
+        said = await self.rest(first)
+        assert "LeaseLostError" in said
+        assert [line for line in said if line.startswith("refused: ") and "another has held the lock since" in line]
+        assert "written" not in said
+        assert self.targets(out) == ("second", "second")
+
+    @staticmethod
+    def waiting(store: Path) -> int:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=5)) as connection:
+            return int(connection.execute("SELECT count(*) FROM lock_wait").fetchone()[0])
+
+    def test_reviews_of_two_stores_may_write_to_one_place(self, tmp_path: Path) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "a.py").write_text("x = 1\n")
+        for store in ("one.db", "two.db", "one.db"):
+            run(tmp_path / "tree", tmp_path / store, tmp_path / "report")
+
+
 SICK = """
 import os, sys, time
 

@@ -101,8 +101,34 @@ editor was told: status from press/default: the book is out
 dead letter: not my trade
 dead letter: nobody who is subscribed to 'gossip/default' was online when this was sent
 """,
+    "locks": """\
+beside each other: repo/src/a.py repo/src/b.py
+tokens grow: True
+refused at once: X is held on repo/src/a.py
+an intent goes with it
+one lease: docs/guide.md, docs/index.md
+ann holds both
+converted to X under a new token: True
+waited in vain: 0.02
+waited, and was next
+bob was refused:
+   ann holds X on left
+   ann waits for X on right
+   bob holds X on right
+   bob waits for X on left
+ann has both
+""",
+    "editors": """\
+10 editors in 3 processes
+killed one that held a lock
+paused another
+the late write was refused, its token is smaller: True
+locks lost: ['desk/a.txt', 'desk/b.txt']
+every edit is there, once: True
+ended with: [-9, 143, 143]
+""",
 }
-IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities"]
+IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities", "locks"]
 QUESTIONS = ["What lifts the sea?", "What lights the night?", "What circles the earth?", "Why are there tides?"]
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -111,16 +112,33 @@ async def test_a_file_of_another_program_is_left_as_it_is(path: Path, text: str)
     assert [file.name for file in path.parent.iterdir()] == ["coord.db"]
 
 
+@pytest.mark.process
+@pytest.mark.timeout(60)
+async def test_a_second_store_in_a_process_does_not_take_the_files_locks_from_the_first(path: Path, store: SqliteStore) -> None:
+    """Closing any descriptor of a file gives back all of a process's locks on it, SQLite's too: then the next process that closes
+    the file believes itself alone, and takes the write-ahead log away from under us."""
+    await store.transact(count)
+    other = await SqliteStore.open(path, "default", SHORT)
+    script = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT count(*) FROM counter').fetchall(); c.close()"
+    elsewhere = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    assert await asyncio.wait_for(elsewhere.wait(), 20) == 0
+    assert path.with_name("coord.db-wal").exists()
+    for each in (store, other, store):
+        await each.transact(count)
+    await other.close()
+    assert (await value(store), sql(path, "PRAGMA integrity_check")) == (4, [("ok",)])
+
+
 async def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     await opened_and_closed(path)
-    assert sql(path, "SELECT version FROM schema_version") == [(schema.SCHEMA,)]
+    assert sql(path, "SELECT max(version) FROM schema_version") == [(schema.SCHEMA,)]
 
 
 async def test_many_may_open_a_new_file_at_once(path: Path) -> None:
     stores = await asyncio.gather(*(SqliteStore.open(path, "default", Settings()) for _ in range(8)))
     assert sorted(await asyncio.gather(*(store.transact(count) for store in stores))) == list(range(1, 9))
-    assert sql(path, "SELECT count(*) FROM schema_version") == [(1,)]
+    assert sql(path, "SELECT count(*) FROM schema_version") == [(schema.SCHEMA,)]
     for store in stores:
         await store.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from autogen_coord.core import endings, events
+from autogen_coord.core import endings, events, lock_queue
 from autogen_coord.core.addresses import NOBODY, Reach, is_pulled
 from autogen_coord.core.claims import Claim, Claims, Finish
 from autogen_coord.core.messages import Posted, Send
@@ -130,7 +130,8 @@ class Watch:
                     self.endings[new.subject] += new.kind in events.ENDINGS
                     self.starts[new.subject] += new.kind == events.Kind.TASK_STARTED
             elif table is COUNTER:
-                require(new is not None and new.value >= (old.value if old else 0), "counters", rule, old, new)
+                grows = new is not None and new.value >= (old.value if old else 0)
+                require(grows or (new is not None and new.name == lock_queue.WAITING), "counters", rule, old, new)
             elif table is OUTCOME:
                 self._outcome(rule, old, new, changes, now)
             elif table is TASK:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from autogen_coord.core import burial, claims, inboxes, messages, pruning, registry, sessions, tasks, timers
+from autogen_coord.core import burial, claims, inboxes, locks, messages, pruning, registry, sessions, tasks, timers
 from autogen_coord.core.addresses import EVERYONE, Address, Recipient, is_reserved, topic_label
 from autogen_coord.core.balancing import Candidate
 from autogen_coord.core.burial import Bury, Settle
@@ -85,9 +85,9 @@ def look_up(rows: Rows, command: tuple[Table[Any], tuple[Key, ...]], now: float,
     return rows.get(table, keys)
 
 
-_MODULES = {
+MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (burial, claims, inboxes, messages, pruning, registry, sessions, tasks, timers)
+    for module in (burial, claims, inboxes, locks, messages, pruning, registry, sessions, tasks, timers)
 }
 
 
@@ -100,7 +100,7 @@ class Command(NamedTuple):
 
     def run(self, rows: Rows, now: float, policy: Settings) -> Any:
         module, _, name = self.rule.partition(".")
-        rule = globals()[name] if module == "rows" else getattr(_MODULES[module], name)
+        rule = globals()[name] if module == "rows" else getattr(MODULES[module], name)
         answer = rule(rows, self.body, now, policy)
         if self.spoiled:
             raise InvalidInputError("spoiled: refused after it wrote")
@@ -155,7 +155,7 @@ class Mirror:
         for row in self.rows(range.table).values():
             if isinstance(index.where, str) and row[place[index.where]] is None:
                 continue
-            if isinstance(index.where, tuple) and row[place[index.where[0]]] != index.where[1]:
+            if isinstance(index.where, tuple) and not _is_one_of(row[place[index.where[0]]], index.where[1]):
                 continue
             if tuple(row[place[column]] for column in index.equal) != range.prefix:
                 continue
@@ -165,6 +165,10 @@ class Mirror:
             out.append(row)
         out.sort(key=lambda row: tuple(row[number] for number in order), reverse=range.reverse)
         return out[: range.limit]
+
+
+def _is_one_of(value: Any, wanted: Any) -> bool:
+    return value in wanted if isinstance(wanted, tuple) else bool(value == wanted)
 
 
 class World:

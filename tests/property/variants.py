@@ -19,6 +19,8 @@ from autogen_coord.core.tables import (
     BLOB,
     EVENT,
     FINAL,
+    LOCK_HELD,
+    LOCK_WAIT,
     OUTCOME,
     PROVIDER,
     QUEUE,
@@ -34,7 +36,7 @@ from autogen_coord.settings import Settings
 from autogen_coord.stores.dictionary.store import DictionaryStore
 
 from .invariants import Violation, Watch, require
-from .programs import INBOXES, START, Command, Mirror, Program, World, a_range, announcement, make, opening
+from .programs import INBOXES, START, Command, Mirror, Op, Program, World, a_range, announcement, make, opening
 
 Maker = Callable[[World], Command | None]
 Answer = tuple[Any, tuple[Any, ...] | None]
@@ -101,6 +103,8 @@ def _rule(rows: Rows, command: Command, now: float, policy: Settings) -> Any:
 
 
 def _comparable(value: Any, error: Exception | None) -> Answer:
+    if isinstance(value, CoordError):  # an answer too: who waited long enough is told what was in its way
+        error = value
     if error is None:
         return value, None
     facts = error.facts if isinstance(error, CoordError) else {}
@@ -121,13 +125,17 @@ def _net(changes: Sequence[Change]) -> dict[tuple[str, Key], Any]:
 class Play:
     """One program on its way: the leader decides command by command, each in a transaction of its own; the others follow."""
 
+    worlds: type[World] = World
+    watches: type[Watch] = Watch
+    make: Callable[[Any, Op], Command | None] = staticmethod(make)
+
     def __init__(self, program: Program, variants: Sequence[Variant], clock: Clock) -> None:
         self.program = program
         self.policy = program.policy
         self.variants = variants
         self.clock = clock
-        self.world = World(program.policy)
-        self.watch = Watch(self.world.mirror, program.policy)
+        self.world = self.worlds(program.policy)
+        self.watch = self.watches(self.world.mirror, program.policy)
         self.log: list[str] = []
         """What was done, for people."""
         self.commands = 0
@@ -229,7 +237,7 @@ class Play:
 
     def _program(self) -> Iterator[Step]:
         for batch in self.program.batches:
-            makers = [lambda world, op=op: make(world, op) for op in batch.ops]
+            makers = [lambda world, op=op: self.make(world, op) for op in batch.ops]
             yield Step(batch.wait, lambda world, seed=batch.beat: None if seed is None else _beat(world, seed), makers)  # type: ignore[misc]
 
     def _epilogue(self) -> Iterator[Step]:
@@ -250,7 +258,7 @@ class Play:
         require(not living, "judges", "not declared dead:", living)
         for id in others:
             bury = Command("burial.bury", Bury(id))
-            for _ in range(2 * len(rows(TASK)) + len(rows(PROVIDER)) + 2):
+            for _ in range(2 * len(rows(TASK)) + len(rows(PROVIDER)) + len(rows(LOCK_HELD)) + len(rows(LOCK_WAIT)) + 2):
                 yield _step(0.0, bury)
                 if rows(SESSION)[id].state != sessions.DEAD:
                     break

@@ -162,8 +162,13 @@ class Database:
         return [rows.get(key) for key in keys]
 
     def walk(self, range: Range[R]) -> list[R]:
+        if self._kept.is_free(range):
+            return []
         sql, values = statements(range.table).walk(self.namespace, range)
-        return list(map(range.table.row._make, self._select(sql, values)))  # type: ignore[attr-defined]
+        found = self._select(sql, values)
+        if not found:
+            self._kept.was_free(range)
+        return list(map(range.table.row._make, found))  # type: ignore[attr-defined]
 
     def gather(self, ranges: Sequence[Range[Any]]) -> None:
         """Nothing: each is read when it is walked."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ...errors import ConfigError
+from .failures import code_of
 
-MAGIC = b"SQLite format 3\0"
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
     (
@@ -73,10 +75,20 @@ def _check_file(path: str, real: str) -> None:
         raise ConfigError(f"store {path}: this is not a plain file")
     if not _writable(real):
         raise ConfigError(f"store {path}: the file is read-only for us; make it writable or name another")
-    with open(real, "rb") as file:
-        head = file.read(len(MAGIC))
-    if head and head != MAGIC:
+    if not _is_sqlite(real):
         raise ConfigError(f"store {path}: this is not an SQLite file; name another path, it is left as it is")
+
+
+def _is_sqlite(real: str) -> bool:
+    # SQLite itself looks: to open and close the file here would give back all locks that this process has on it, those of a store
+    # that is open already too (POSIX has them so); another process that closes the file would then take its log away.
+    # See https://www.sqlite.org/howtocorrupt.html, section 2.2.
+    with closing(sqlite3.connect(f"{Path(real).as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.Error as error:
+            return code_of(error) != sqlite3.SQLITE_NOTADB  # what else is wrong is told by whoever opens it
+    return True
 
 
 def _writable(path: str) -> bool:

@@ -6,49 +6,22 @@ again and cannot overtake. The order among those who wait for the first is chanc
 
 The gate is about fairness only; SQLite's lock still guards the file. So it does no harm when the files are deleted, or when a
 program that does not know the gate writes. A lock belongs to an open file, not to a process: two gates of one process exclude each
-other too, and the lock goes when the process dies. (On Windows ``msvcrt.locking`` locks the same files; not tested there.)
+other too, and the lock goes when the process dies.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...core.file_locks import open_lock, try_lock, unlock
 from ...errors import ConfigError, StoreUnavailableError
 
 SHORTEST = 0.000_05
 LONGEST = 0.001
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
 
 _open_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
 
@@ -60,7 +33,7 @@ class Gate:
         self.path = path
         self._first = self._second = -1
         try:
-            self._first, self._second = _open(f"{path}-gate1"), _open(f"{path}-gate2")
+            self._first, self._second = open_lock(f"{path}-gate1"), open_lock(f"{path}-gate2")
         except OSError as error:
             self.close()
             raise ConfigError(f"{path}: the folder must be writable, for the lock files beside the database: {error}") from error
@@ -76,12 +49,12 @@ class Gate:
         try:
             self._take(self._second, until)
         finally:
-            _unlock(self._first)
+            unlock(self._first)
         try:
             yield
         finally:
             if self._second >= 0:
-                _unlock(self._second)
+                unlock(self._second)
 
     def close(self) -> None:
         """Close the lock files, which gives back what is held. Their names stay: a name that goes would split the gate in two."""
@@ -92,7 +65,7 @@ class Gate:
 
     def _take(self, descriptor: int, until: float) -> None:
         pause = SHORTEST
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() >= until:
                 raise StoreUnavailableError(
                     f"{self.path}: not our turn to write in time; another process holds {self.path}-gate2: "
@@ -101,10 +74,6 @@ class Gate:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST)
-
-
-def _open(name: str) -> int:
-    return os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
 def _close_in_child() -> None:

@@ -1,0 +1,165 @@
+"""A lock's handles: the `Lease` that its holder has, and the `Block` that runs under it (``async with coord.lock(...)``)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CoordError, InvalidInputError, LeaseLostError
+from . import lock_modes
+from .lock_modes import LockMode, shown
+from .lock_queue import Want
+from .lock_requests import Asked, Claim
+from .locks import Granted, Guard
+from .requests import checked_seconds
+
+if TYPE_CHECKING:
+    from .leases import Leases
+
+Key = tuple[str, str]
+ENCLOSING: ContextVar[tuple[Key, ...]] = ContextVar("autogen_coord_locks", default=())
+"""The locks inside whose blocks this code runs, as (stored path, lease id)."""
+
+
+class Lease:
+    """A lock that is held, on one path or on several under one token.
+
+    ``token`` is greater than that of any grant before: pass it to whatever the lock guards (`Fence`). ``lost`` is an event, set
+    when the lock is not held any more though nobody gave it back: stop at once.
+    """
+
+    def __init__(self, leases: Leases, granted: Granted, session: str, claim: Claim | None) -> None:
+        self.id = granted.id
+        self.claim = claim
+        """The task and attempt whose handler took it."""
+        self.session = session
+        self.token = granted.token
+        self.since = granted.since
+        """Epoch seconds of the store's clock."""
+        self.lost = asyncio.Event()
+        self.released = False
+        self.why = ""
+        """Why it was lost."""
+        self._leases = leases
+        self._wants = {want.path: want.mode for want in granted.wants}
+
+    def __repr__(self) -> str:
+        return f"Lease({', '.join(self.paths)}, token={self.token}{', lost' if self.lost.is_set() else ''})"
+
+    @property
+    def paths(self) -> list[str]:
+        return [shown(path) for path in self._wants]
+
+    @property
+    def path(self) -> str:
+        """The path of a lease on one; the first of several."""
+        return self.paths[0]
+
+    @property
+    def mode(self) -> LockMode:
+        """What it may do with its first path."""
+        return LockMode(next(iter(self._wants.values())))
+
+    @property
+    def stored_paths(self) -> tuple[str, ...]:
+        return tuple(self._wants)
+
+    @property
+    def keys(self) -> list[Key]:
+        return [(path, self.id) for path in self._wants]
+
+    @property
+    def guard(self) -> Guard:
+        """As a write of ours names it."""
+        return Guard(self.id, self.session, self.token, self.stored_paths)
+
+    def require(self) -> None:
+        """Raises: LeaseLostError when it is known not to be held any more."""
+        if self.lost.is_set():
+            raise LeaseLostError(self.fate(), lease=self.id)
+        if self.released:
+            where = ", ".join(self.paths)
+            raise LeaseLostError(f"the lock on {where} was released: what it guards may be another's", lease=self.id)
+
+    def fate(self, when: str = "") -> str:
+        """How it was lost, for people."""
+        return f"the lock on {', '.join(self.paths)} was lost{when and ' '}{when}: {self.why}; what it guards may be another's"
+
+    async def convert(self, mode: LockMode | str, *, wait: float | None = 0) -> None:
+        """Hold at least ``mode`` on all its paths, under a new token; it keeps what it has while it waits, and if it must not.
+
+        Raises: LockHeldError, DeadlockError (another converts as well), LeaseLostError, InvalidInputError, StoreError.
+        """
+        self.require()
+        await self._leases.convert(self, LockMode.of(mode), checked_seconds(wait, "wait"))
+
+    async def release(self) -> None:
+        """Give it back; its block does so at its end. When this is cancelled, or the store is away, it is given back all the same.
+
+        Raises: LeaseLostError when it was not held any more, ClosedError.
+        """
+        self.require()
+        await self._leases.release(self)
+
+    def wants(self, mode: LockMode) -> tuple[Want, ...]:
+        """What it would hold, converted."""
+        return tuple(Want(path, lock_modes.combine(held, mode)) for path, held in self._wants.items())
+
+    def grown(self, granted: Granted) -> None:
+        """It was converted."""
+        self.token, self.since = granted.token, granted.since
+        self._wants = {want.path: want.mode for want in granted.wants}
+
+
+class Block:
+    """``async with coord.lock(...) as lease``: holds it while the block runs; a lost lease cancels it with LeaseLostError."""
+
+    def __init__(self, leases: Leases, asked: Asked) -> None:
+        self._leases = leases
+        self._asked = asked
+        self._entered = False
+        self._lease: Lease | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._cancelled = False
+
+    async def __aenter__(self) -> Lease:
+        if self._entered:
+            raise InvalidInputError("a lock's block was entered twice: call lock() for each")
+        self._entered = True
+        lease = await self._leases.acquire(self._asked, self)
+        # no await from here on: a lease that is held has a block that gives it back
+        self._lease = lease
+        self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task is not None else 0
+        ENCLOSING.set((*ENCLOSING.get(), *lease.keys))
+        return lease
+
+    def cancel(self) -> None:
+        """The lease is lost: end the block. One that loses its lease by what it does itself goes on to its end."""
+        if self._task is not None and self.runs_elsewhere:
+            self._cancelled = True
+            self._task.cancel()
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether it has not ended, and is not what asks."""
+        return self._task is not None and not self._task.done() and self._task is not asyncio.current_task()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        lease, task, self._task = self._lease, self._task, None
+        assert lease is not None
+        ENCLOSING.set(tuple(key for key in ENCLOSING.get() if key[1] != lease.id))
+        alone = self._cancelled and task is not None and task.uncancel() <= self._cancelling  # nobody else cancelled it as well
+        if lease.lost.is_set():
+            self._leases.left(lease)
+            if kind is None or (alone and isinstance(error, asyncio.CancelledError)):
+                raise LeaseLostError(lease.fate("while its block ran"), lease=lease.id) from error
+        elif not lease.released:
+            try:
+                await self._leases.release(lease)
+            except CoordError:
+                if kind is None:
+                    raise

@@ -1,0 +1,359 @@
+"""Locks: acquire, convert, release, give up; what a dead session held. Leases hang on the session that took them.
+
+A resource is a path; a lock on it covers what lies below. A free lock is granted in the transaction that asks for it, else the
+request waits in its place, holding nothing. Each grant has a token, greater than any before: the guard.
+
+Source: modes, J. Gray et al. 1976 (see `lock_modes`); fencing, M. Kleppmann, "How to do distributed locking", 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import ConflictError, LeaseLostError, LockHeldError
+from ..settings import Settings
+from . import claims, deadlocks, events, lock_queue
+from .events import Kind
+from .lock_modes import combine, covers, shown
+from .lock_queue import FIRST, Request, Want
+from .queue import rank_of
+from .sessions import is_live, require
+from .store import Range, Rows
+from .tables import LOCK_HELD, LOCK_WAIT, TASK, LockHeldRow, LockWaitRow
+
+
+class Acquire(NamedTuple):
+    """``wants`` is granted as a whole, under one token. ``id`` names the request, and then the lease: the same again is the same.
+
+    ``within`` are the locks inside whose blocks this one is asked for: they are not released before it is answered. ``owner``: what
+    others of this owner hold never stands in its way. ``task``, ``attempt``: the claim of the handler that asks.
+    """
+
+    id: str
+    session: str
+    wants: tuple[Want, ...]
+    wait: bool
+    priority: float = 5.0
+    owner: str | None = None
+    within: tuple[tuple[str, str], ...] = ()
+    task: str | None = None
+    attempt: int = 0
+
+
+class Convert(NamedTuple):
+    """A lease, held at ``paths``, shall hold at least ``mode`` on all of them; it keeps what it has while it waits.
+
+    ``within``: the locks inside whose blocks this is asked for; its own rows need not be named.
+    """
+
+    id: str
+    session: str
+    paths: tuple[str, ...]
+    mode: str
+    wait: bool
+    within: tuple[tuple[str, str], ...] = ()
+
+
+class Release(NamedTuple):
+    """A lease is given back; a request that waits is given up."""
+
+    id: str
+    session: str
+    paths: tuple[str, ...]
+
+
+class Evict(NamedTuple):
+    """An operator takes a lock from its holder."""
+
+    id: str
+    paths: tuple[str, ...]
+
+
+class Leave(NamedTuple):
+    """A session gives back all that it holds."""
+
+    session: str
+
+
+class Handler(NamedTuple):
+    """A handler has stopped: what it held is free."""
+
+    session: str
+    task: str
+    attempt: int
+
+
+class Guard(NamedTuple):
+    """A lease as a write of ours names it."""
+
+    id: str
+    session: str
+    token: int
+    paths: tuple[str, ...]
+
+
+class Granted(NamedTuple):
+    """``since`` is the store's clock."""
+
+    id: str
+    token: int
+    wants: tuple[Want, ...]
+    since: float
+
+
+class Waits(NamedTuple):
+    """It waits for ``behind`` others at least."""
+
+    id: str
+
+
+class Deadlocked(NamedTuple):
+    """It would wait for itself: ``cycle`` says how, in words."""
+
+    cycle: tuple[str, ...]
+
+
+Answer = Granted | Waits | Deadlocked
+
+
+def acquire(rows: Rows, command: Acquire, now: float, policy: Settings) -> Answer:
+    """Grant it, or let it wait.
+
+    Raises: LockHeldError when it would have to and will not; LeaseLostError (the session is dead); StaleClaimError (the handler's
+    claim is over).
+    """
+    require(rows, command.session)
+    known = _known(rows, command.id, command.wants)
+    if known is not None:
+        return known
+    born = now
+    if command.task is not None:
+        born = _born(rows, command, now)
+    rank = rank_of(now, command.priority, policy)
+    request = Request(command.id, command.wants, command.owner, rank, 1 << 62)
+    row = LockWaitRow(
+        "", command.id, "", "", command.owner, command.session, command.task, command.attempt, command.priority, rank, 0,
+        now, born, deadlocks.stored(command.within),
+    )  # fmt: skip
+    return _settle(rows, request, row, command.wait, now)
+
+
+def _born(rows: Rows, command: Acquire, now: float) -> float:
+    task = command.task or ""
+    if claims.held(rows, command.session, task, command.attempt) is None:
+        raise claims.stale(task, command.attempt)
+    request = rows.one(TASK, task)
+    return now if request is None else request.submitted_at
+
+
+def _known(rows: Rows, id: str, wants: Sequence[Want]) -> Answer | None:
+    """What the same command heard before. Raises: LeaseLostError when a part of it was taken away since."""
+    held = [row for row in rows.get(LOCK_HELD, [(want.path, id) for want in wants]) if row is not None]
+    if len(held) == len(wants):
+        return Granted(id, held[0].token, tuple(wants), held[0].since)
+    if held:
+        raise _lost(id, [want.path for want in wants])
+    return Waits(id) if lock_queue.request_at(rows, wants[0].path, id) is not None else None
+
+
+def _settle(rows: Rows, request: Request, row: LockWaitRow, wait: bool, now: float) -> Answer:
+    holder = next(lock_queue.holders(rows, request), None)
+    before = None
+    if holder is None and not _has_it(rows, request):
+        before = next(lock_queue.earlier(rows, request), None)
+    if holder is None and before is None:
+        granted = lock_queue.grant(rows, request, LockHeldRow.of(row), now)
+        deadlocks.break_cycles(rows, deadlocks.suspects(rows, [granted]), now)
+        return Granted(request.id, granted.token, request.wants, now)
+    if not wait:
+        raise _refusal(request, holder, before)
+    request = lock_queue.enqueue(rows, row, request.wants)
+    path = request.wants[0].path
+    new = rows.one(LOCK_WAIT, (path, request.id))
+    refused = deadlocks.break_cycles(rows, [] if new is None else [new], now)
+    if request.id in refused:
+        return Deadlocked(refused[request.id])
+    if rows.one(LOCK_WAIT, (path, request.id)) is not None:
+        return Waits(request.id)
+    held = rows.one(LOCK_HELD, (path, request.id))  # another was refused, and this one was next
+    assert held is not None, "who waits no more was refused or granted"
+    return Granted(request.id, held.token, request.wants, held.since)
+
+
+def _has_it(rows: Rows, request: Request) -> bool:
+    """Whether its owner holds all that it asks for: then nobody waits longer for it, and it would wait for itself behind them."""
+    if request.owner is None:
+        return False
+    held = [row for row in rows.scan(Range(LOCK_HELD, "by_owner", (request.owner,))) if is_live(rows, row.session)]
+    return all(any(covers(row.mode, row.path, want.mode, want.path) for row in held) for want in request.wants)
+
+
+def _refusal(request: Request, holder: LockHeldRow | None, before: LockWaitRow | None) -> LockHeldError:
+    if holder is not None:
+        since = f"{holder.mode} since {holder.since:.3f} by {deadlocks.who(holder)}"
+        return LockHeldError(
+            f"{shown(holder.path)!r} is held: {since}; pass wait= to wait for it",
+            path=shown(holder.path), mode=holder.mode, holder=deadlocks.who(holder), since=holder.since,
+        )  # fmt: skip
+    if before is None:  # it became free in this very moment
+        return LockHeldError(f"{shown(request.wants[0].path)!r} was not granted in time", path=shown(request.wants[0].path))
+    return LockHeldError(
+        f"{shown(before.path)!r} is waited for by {deadlocks.who(before)}, who came before; pass wait= to wait behind",
+        path=shown(before.path), mode=before.mode, holder=deadlocks.who(before), since=before.since,
+    )  # fmt: skip
+
+
+def convert(rows: Rows, command: Convert, now: float, policy: Settings) -> Answer:
+    """Let a lease hold more; readers that all want to write wait for each other, so the second is a deadlock at once.
+
+    Raises: LeaseLostError, LockHeldError, ConflictError (it waits for another conversion already).
+    """
+    held = mine(rows, command.id, command.session, command.paths)
+    wants = tuple(Want(row.path, combine(row.mode, command.mode)) for row in held)
+    if all(want.mode == row.mode for want, row in zip(wants, held, strict=True)):
+        return Granted(command.id, held[0].token, wants, held[0].since)
+    waits = rows.one(LOCK_WAIT, (wants[0].path, command.id))
+    if waits is not None:
+        return _same(waits, wants)
+    row = held[0]
+    within = dict.fromkeys([*((one.path, one.id) for one in held), *command.within])
+    new = LockWaitRow(
+        "", row.id, "", "", row.owner, row.session, row.task, row.attempt, row.priority, FIRST, 0, now, row.born,
+        deadlocks.stored(list(within)),
+    )  # fmt: skip
+    return _settle(rows, Request(row.id, wants, row.owner, FIRST, 1 << 62), new, command.wait, now)
+
+
+def _same(waits: LockWaitRow, wants: tuple[Want, ...]) -> Waits:
+    if lock_queue.wants_of(waits) != wants:
+        raise ConflictError(
+            f"the lease on {', '.join(shown(want.path) for want in wants)} waits for another conversion: await that one first",
+            lease=waits.id,
+        )
+    return Waits(waits.id)
+
+
+def mine(rows: Rows, id: str, session: str, paths: Sequence[str]) -> list[LockHeldRow]:
+    """The rows of a lease that stands. Raises: LeaseLostError."""
+    found = rows.get(LOCK_HELD, [(path, id) for path in paths])
+    held = [row for row in found if row is not None and row.session == session]
+    if len(held) < len(paths) or not is_live(rows, session):
+        raise _lost(id, paths)
+    return held
+
+
+def _lost(id: str, paths: Sequence[str]) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lock on {', '.join(map(shown, paths))} is not held by this lease: it was released, or lost", lease=id
+    )
+
+
+def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
+    """Free a lease, or take back a request; the next in line are granted. False when there was nothing of it.
+
+    Nothing of it was lost without notice: whoever asks knows whether the lease was its own.
+    """
+    waits = lock_queue.request_at(rows, command.paths[0], command.id)
+    freed: list[str] = []
+    if waits is not None and waits.session == command.session:
+        lock_queue.leave(rows, waits)
+        freed += command.paths
+    held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
+    freed += _free(rows, [row for row in held if row.session == command.session], Kind.RESOURCE_UNLOCKED, now)
+    if freed:
+        deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return bool(freed)
+
+
+def give_up(rows: Rows, command: Release, now: float, policy: Settings) -> Granted | LockHeldError | None:
+    """The patience of a waiter is over: its request is taken back (a lease that would convert keeps what it has).
+
+    The answer says who was in its way; or what it has, if it waits no more (a conversion was granted if the token is a new one);
+    None when it was refused.
+    """
+    waits = rows.one(LOCK_WAIT, (command.paths[0], command.id))
+    if waits is None or waits.session != command.session:
+        held = rows.one(LOCK_HELD, (command.paths[0], command.id))
+        return None if held is None or held.session != command.session else Granted(command.id, held.token, (), held.since)
+    request = Request.of(waits)
+    refusal = _refusal(request, next(lock_queue.holders(rows, request), None), next(lock_queue.earlier(rows, request), None))
+    lock_queue.leave(rows, waits)
+    deadlocks.admit(rows, [want.path for want in request.wants], now)
+    return refusal
+
+
+def leave(rows: Rows, command: Leave, now: float, policy: Settings) -> bool:
+    """A slice of what a session gives back when it says goodbye. True when there may be more."""
+    return bury(rows, command.session, policy.slice, now, policy, Kind.RESOURCE_UNLOCKED) > 0
+
+
+def evict(rows: Rows, command: Evict, now: float, policy: Settings) -> int:
+    """Take a lock away: its holder hears that it is lost. Returns how many paths were freed."""
+    held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
+    freed = _withdrawn(rows, rows.get(LOCK_WAIT, [(row.path, row.id) for row in held]))  # it would have been converted
+    freed += _free(rows, held, Kind.RESOURCE_LOST, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(held)
+
+
+def stop(rows: Rows, command: Handler, now: float, policy: Settings) -> int:
+    """Free what a handler took and did not give back: it has stopped, so nothing is written under it any more."""
+    waits = rows.scan(Range(LOCK_WAIT, "by_task", (command.task,)))
+    freed = _withdrawn(rows, [row for row in waits if (row.session, row.attempt) == (command.session, command.attempt)])
+    held = rows.scan(Range(LOCK_HELD, "by_task", (command.task,)))
+    mine = [row for row in held if (row.session, row.attempt) == (command.session, command.attempt)]
+    freed += _free(rows, mine, Kind.RESOURCE_UNLOCKED, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(mine)
+
+
+def bury(rows: Rows, session: str, most: int, now: float, policy: Settings, kind: Kind = Kind.RESOURCE_LOST) -> int:
+    """A slice of what a session left behind, held and waited for. Returns how many rows were freed.
+
+    What waits goes first: else one that says goodbye would be granted what it just gave back.
+    """
+    waits = rows.scan(Range(LOCK_WAIT, "by_session", (session,), limit=most))
+    freed = _withdrawn(rows, waits)
+    held = rows.scan(Range(LOCK_HELD, "by_session", (session,), limit=most - len(waits)))
+    freed += _free(rows, held, kind, now)
+    deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
+    return len(waits) + len(held)
+
+
+def _withdrawn(rows: Rows, waits: Sequence[LockWaitRow | None]) -> list[str]:
+    """Take requests back, each whole though a row of it may be missing here; the answer is where they stood."""
+    freed: list[str] = []
+    for id, row in {row.id: row for row in waits if row is not None}.items():
+        if rows.one(LOCK_WAIT, (row.path, id)) is not None:
+            lock_queue.leave(rows, row)
+            freed += [want.path for want in lock_queue.wants_of(row)]
+    return freed
+
+
+def _free(rows: Rows, held: Sequence[LockHeldRow], kind: Kind, now: float) -> list[str]:
+    for row in held:
+        rows.drop(LOCK_HELD, row)
+        data = events.of_lock(row.mode, row.id, row.token)
+        events.append(rows, now, kind, shown(row.path), row.session, data)
+    return [row.path for row in held]
+
+
+def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
+    """The one check of any write that names a lease: it still holds, with this token, a lock that covers ``mode`` on ``path``.
+
+    Call it in the writing transaction. Raises: LeaseLostError.
+    """
+    held = mine(rows, guard.id, guard.session, guard.paths)
+    if not lock_queue.is_of_now(rows, guard.token):
+        raise LeaseLostError(
+            f"token {guard.token} is of another store, or of this one before it was restored: take the lock again",
+            lease=guard.id,
+            token=guard.token,
+        )
+    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
+        raise LeaseLostError(
+            f"the lease with token {guard.token} does not hold {mode} on {shown(path)!r} any more",
+            lease=guard.id,
+            token=guard.token,
+        )

@@ -1,0 +1,117 @@
+-- name: load
+WITH wanted (path, id) AS (VALUES :keys)
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM wanted CROSS JOIN lock_held USING (path, id)
+WHERE namespace = ?;
+
+-- name: insert
+INSERT INTO lock_held (
+    namespace, path, id, mode, owner, token, session, task, attempt, priority, since, born
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+);
+
+-- name: update
+UPDATE lock_held SET
+    mode = ?, owner = ?, token = ?, session = ?, task = ?, attempt = ?, priority = ?, since = ?, born = ?
+WHERE namespace = ? AND path = ? AND id = ?;
+
+-- name: delete
+DELETE FROM lock_held WHERE namespace = ? AND path = ? AND id = ?;
+
+-- name: walk_key
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_key_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
+
+-- name: walk_by_mode
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_mode
+WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_by_mode_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_mode
+WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
+
+-- name: walk_by_cover
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
+ORDER BY id, path
+LIMIT ?;
+
+-- name: walk_by_cover_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held
+WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
+ORDER BY id DESC, path DESC
+LIMIT ?;
+
+-- name: walk_by_session
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_session
+WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_by_session_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_session
+WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
+
+-- name: walk_by_owner
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_owner
+WHERE namespace = ? AND owner = ? AND owner IS NOT NULL AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_by_owner_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_owner
+WHERE namespace = ? AND owner = ? AND owner IS NOT NULL AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
+
+-- name: walk_by_task
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_task
+WHERE namespace = ? AND task = ? AND task IS NOT NULL AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_by_task_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born
+FROM lock_held INDEXED BY lock_held_by_task
+WHERE namespace = ? AND task = ? AND task IS NOT NULL AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
