@@ -32,6 +32,7 @@ from .core.lock_requests import asked
 from .core.messages import Posted
 from .core.process import Process
 from .core.requests import Options, Priority, checked_name
+from .core.schemas import decoder
 from .core.store import Range
 from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
@@ -445,7 +446,7 @@ class Coordination:
 
     def handle(self, id: str, returns: type[Out]) -> TaskHandle[Out]:
         """A handle for a task whose id you kept."""
-        return TaskHandle(self, id, inspect.decoder(returns))
+        return TaskHandle(self, id, decoder(returns))
 
     def events(self, since: int | None = None, kinds: Iterable[str] | None = None, *, follow: bool = True) -> AsyncIterator[Event]:
         """The log, from the event after ``since`` (None: from now on), without gaps; ``follow=False`` ends at its present end.

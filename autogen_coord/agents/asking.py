@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..core import bodies, claims, inspect, registry
+from ..core import bodies, claims, registry
 from ..core.calls import Calls
 from ..core.process import Process
 from ..core.requests import Options, build, checked_name
-from ..core.schemas import checker, jsonable
+from ..core.schemas import checker, decoder, jsonable
 from ..core.store import Keys, Range
 from ..core.tables import CAPABILITY, CapabilityRow
 from ..core.tasks import Submit
@@ -54,7 +54,7 @@ class Asking:
         capability = registry.label_of(*registry.split_label(capability))  # "name:1" is "name"
         text = jsonable(input)
         await self._check_by_name(capability, text)
-        decode = bodies.decode if returns is None else inspect.decoder(returns)
+        decode = bodies.decode if returns is None else decoder(returns)
         return build(capability, text, process.policy, options, sender=process.session), decode
 
     async def _check_by_name(self, label: str, text: str) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, TypeVar, cast
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from typing import Any
 
 from ..errors import InvalidInputError, NotFoundError
 from ..settings import Settings
@@ -43,7 +39,6 @@ from .tables import (
     TaskState,
 )
 
-T = TypeVar("T")
 COUNT_MOST = 1_000
 """How far "behind N others" is counted."""
 PAGE = 500
@@ -103,36 +98,6 @@ class TaskInfo:
     def successor(self) -> str | None:
         """Of a dead letter: the newest task that stands for it."""
         return self.superseded_by or self.requeued_as
-
-
-@lru_cache(maxsize=1_000)
-def _adapter(returns: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(returns)
-
-
-def _is_hashable(annotation: Any) -> bool:
-    """Not so where it carries what is not, as ``Annotated[int, {...}]``."""
-    try:
-        hash(annotation)
-    except TypeError:
-        return False
-    return True
-
-
-def decoder(returns: type[T]) -> Callable[[str], T]:
-    """Reads a stored output as ``returns``. Raises: InvalidInputError, when that has no JSON form."""
-    try:
-        adapter: TypeAdapter[T] = _adapter(cast(Hashable, returns)) if _is_hashable(returns) else TypeAdapter(returns)
-    except (PydanticUserError, TypeError) as error:
-        raise InvalidInputError(f"returns={returns!r:.200} is no type with a JSON form: {str(error).splitlines()[0]}") from error
-
-    def decode(text: str) -> T:
-        try:
-            return adapter.validate_json(text)
-        except ValidationError as error:
-            raise InvalidInputError(f"the output is not a {returns!r}: {error.errors(include_url=False)[0]['msg']}") from None
-
-    return decode
 
 
 async def live_providers(store: Store, label: str) -> list[ProviderRow]:

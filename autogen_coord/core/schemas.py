@@ -6,7 +6,8 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Generic, TypeVar, cast
 
@@ -168,6 +169,36 @@ def jsonable(value: Any) -> str:
         return encode(to_jsonable_python(value, by_alias=True, inf_nan_mode="constants"))
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidInputError(f"the input has no JSON form: {error}") from error
+
+
+@lru_cache(maxsize=1_000)
+def _adapter(returns: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(returns)
+
+
+def _is_hashable(annotation: Any) -> bool:
+    """Not so where it carries what is not, as ``Annotated[int, {...}]``."""
+    try:
+        hash(annotation)
+    except TypeError:
+        return False
+    return True
+
+
+def decoder(returns: type[T]) -> Callable[[str], T]:
+    """Reads a stored output as ``returns``. Raises: InvalidInputError, when that has no JSON form."""
+    try:
+        adapter: TypeAdapter[T] = _adapter(cast(Hashable, returns)) if _is_hashable(returns) else TypeAdapter(returns)
+    except (PydanticUserError, TypeError) as error:
+        raise InvalidInputError(f"returns={returns!r:.200} is no type with a JSON form: {str(error).splitlines()[0]}") from error
+
+    def decode(text: str) -> T:
+        try:
+            return adapter.validate_json(text)
+        except ValidationError as error:
+            raise InvalidInputError(f"the output is not a {returns!r}: {error.errors(include_url=False)[0]['msg']}") from None
+
+    return decode
 
 
 def checker(schema: str) -> Callable[[str, str], None]:
