@@ -295,7 +295,8 @@ def _next(rows: Rows, paths: Sequence[str]) -> list[LockWaitRow]:
         for range in below:
             found.update((row.id, row) for row in rows.scan(range))
     except NotLoaded:
-        for range in (*(Range(LOCK_WAIT, "by_place", (place,), limit=PAGE) for place in places), *below):
+        first = [Range(LOCK_WAIT, "by_place", (place,), limit=limit) for place in places for limit in (1, PAGE)]
+        for range in (*first, *below):
             with suppress(NotLoaded):
                 rows.scan(range)
         raise

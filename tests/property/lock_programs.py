@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from autogen_coord.core import bodies, locks
+from autogen_coord.core.claims import GiveBack
 from autogen_coord.core.lock_modes import MODES, SEPARATOR
 from autogen_coord.core.lock_queue import Want
 from autogen_coord.core.locks import Acquire, Convert, Evict, Granted, Guard, Handler, Leave, Release
@@ -29,6 +30,8 @@ PATHS = tuple(path + SEPARATOR for path in ("a", "a/x", "a/x/1", "a/x/2", "a/y",
 PEOPLE = ("ann", "bob")
 FAMILY = ("submit_one", "claim", "acquire_as_parent", "submit_child", "claim", "acquire_as_child")
 """A handler takes a lock and asks for a child, which wants a lock too."""
+AGAIN = (*FAMILY, "give_back_parent", "claim", "claim", "acquire_as_parent", "acquire_as_child", "acquire_as_child")
+"""It is claimed once more, while what its first attempt took is still held."""
 READERS = ("share", "share", "share", "convert_shared", "convert_shared", "release_shared", "release_shared")
 """Several hold a little of one path, and then want more of it."""
 PARTLY = ("evict_part", "acquire_again")
@@ -140,7 +143,7 @@ def program(seed: int, batches: int = 14) -> Program:
         if r.random() < 0.12:
             out.append(Batch(0.5, None, ops("declare_dead", *["bury"] * r.randrange(4))))
         if r.random() < 0.2:
-            out.append(Batch(0.0, None, ops(*FAMILY)))
+            out.append(Batch(0.0, None, ops(*(FAMILY if r.random() < 0.6 else AGAIN))))
         if r.random() < 0.2:
             out.append(Batch(0.0, None, ops(*READERS)))
         if r.random() < 0.08:
@@ -237,6 +240,17 @@ def _acquire_as_child(w: LockWorld, r: random.Random) -> Command | None:
     theirs = [held.path for held in w.mirror.rows(LOCK_HELD).values() if held.task is not None]
     wants = (Want(r.choice(theirs), r.choice(MODES)),) if theirs and r.random() < 0.6 else tuple(_wants(r, 1))
     return _ask(w, _asked(w, r, row.session or "", wants)._replace(task=row.id, attempt=row.attempt))
+
+
+@_op(0)
+def _give_back_parent(w: LockWorld, r: random.Random) -> Command | None:
+    """A claim whose handler holds locks and waits for a child."""
+    holds = {(row.task, row.attempt) for row in w.mirror.rows(LOCK_HELD).values()}
+    some = [row for row in w.handlers() if row.children and (row.id, row.attempt) in holds]
+    if not some:
+        return None
+    row = r.choice(some)
+    return Command("claims.give_back", GiveBack(row.session or "", ((row.id, row.attempt),)))
 
 
 @_op(1)

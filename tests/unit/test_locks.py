@@ -6,84 +6,16 @@ from typing import Any
 
 import pytest
 
-from autogen_coord.core import locks, messages, registry
-from autogen_coord.core.addresses import Address, Recipient
-from autogen_coord.core.lock_modes import shown, stored
-from autogen_coord.core.lock_queue import INCARNATION, TOKENS, Want, waiting
-from autogen_coord.core.locks import Acquire, Answer, Convert, Deadlocked, Evict, Granted, Guard, Handler, Leave, Release, Waits
-from autogen_coord.core.messages import Send
-from autogen_coord.core.registry import Announce
+from autogen_coord.core import locks
+from autogen_coord.core.lock_modes import stored
+from autogen_coord.core.lock_queue import INCARNATION, TOKENS
+from autogen_coord.core.locks import Evict, Granted, Handler, Leave, Waits
 from autogen_coord.core.store import Range
-from autogen_coord.core.tables import COUNTER, EVENT, LOCK_HELD, LOCK_WAIT, SESSION, CounterRow, EventRow
-from autogen_coord.core.tasks import Submit
-from autogen_coord.errors import ConflictError, LeaseLostError, LockHeldError, StaleClaimError
+from autogen_coord.core.tables import COUNTER, LOCK_HELD, CounterRow
+from autogen_coord.errors import LeaseLostError, LockHeldError, StaleClaimError
+from autogen_coord.stores.dictionary import store as dictionary
 from tests.conftest import Ground
-
-
-class Resources:
-    """Locks by short names: ``ask("l1", "repo/a X")``."""
-
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
-        self.asked: dict[str, Acquire] = {}
-
-    def ask(
-        self, id: str, *wants: str, session: str = "s1", wait: bool = True, within: tuple[str, ...] = (), **more: Any
-    ) -> Answer:
-        pairs = tuple(Want(stored(path), mode) for path, mode in (want.split() for want in wants))
-        keys = tuple((want.path, lease) for lease in within for want in self.asked[lease].wants)
-        self.asked[id] = Acquire(id, session, pairs, wait, within=keys, **more)
-        return self.ground.do(locks.acquire, self.asked[id])
-
-    def hold(self, id: str, *wants: str, **more: Any) -> Granted:
-        answer = self.ask(id, *wants, **more)
-        assert isinstance(answer, Granted), answer
-        return answer
-
-    def queue(self, id: str, *wants: str, **more: Any) -> None:
-        assert self.ask(id, *wants, **more) == Waits(id)
-
-    def paths(self, id: str) -> tuple[str, ...]:
-        return tuple(want.path for want in self.asked[id].wants)
-
-    def convert(self, id: str, mode: str, *, wait: bool = True, session: str = "s1", within: tuple[str, ...] = ()) -> Answer:
-        keys = tuple((path, lease) for lease in within for path in self.paths(lease))
-        return self.ground.do(locks.convert, Convert(id, session, self.paths(id), mode, wait, keys))
-
-    def release(self, id: str, session: str = "s1") -> bool:
-        return self.ground.do(locks.release, Release(id, session, self.paths(id)))
-
-    def give_up(self, id: str, session: str = "s1") -> Any:
-        return self.ground.do(locks.give_up, Release(id, session, self.paths(id)))
-
-    def evict(self, id: str) -> int:
-        return self.ground.do(locks.evict, Evict(id, self.paths(id)))
-
-    def guard(self, granted: Granted, session: str = "s1") -> Guard:
-        return Guard(granted.id, session, granted.token, tuple(want.path for want in granted.wants))
-
-    def write(self, guard: Guard, path: str, mode: str = "X") -> None:
-        """As a fenced write begins. Raises: LeaseLostError."""
-        self.ground.store.transact_blocking(lambda rows, now: locks.require_cover(rows, guard, stored(path), mode))
-
-    # looking
-
-    @property
-    def held(self) -> list[str]:
-        return [f"{row.id} {shown(row.path)} {row.mode}" for row in self.ground.scan(Range(LOCK_HELD, "key"))]
-
-    @property
-    def holders(self) -> list[str]:
-        return sorted({row.id for row in self.ground.scan(Range(LOCK_HELD, "key"))})
-
-    @property
-    def waiters(self) -> list[str]:
-        rows = self.ground.scan(Range(LOCK_WAIT, "key"))
-        assert self.ground.store.transact_blocking(lambda all, now: waiting(all)) == len({row.id for row in rows})
-        return sorted({row.id for row in rows})
-
-    def told(self, kind: str) -> list[EventRow]:
-        return [row for row in self.ground.scan(Range(EVENT, "key")) if row.kind == f"resource.{kind}"]
+from tests.unit.resources import Resources
 
 
 @pytest.fixture
@@ -362,120 +294,6 @@ def test_a_token_fits_into_the_integers_of_a_database() -> None:
     assert 0 < Resources(ground).hold("a", "x X").token < 1 << 63
 
 
-# conversion
-
-
-def test_a_reader_that_is_alone_becomes_a_writer(res: Resources) -> None:
-    res.hold("a", "x S", "y IX")
-    answer = res.convert("a", "IX")
-    assert isinstance(answer, Granted)
-    assert res.held == ["a x SIX", "a y IX"]
-    assert answer.wants == (Want("x/", "SIX"), Want("y/", "IX"))
-
-
-def test_a_conversion_keeps_what_it_has_while_it_waits_and_goes_before_others(res: Resources) -> None:
-    res.hold("a", "x S")
-    res.hold("b", "x S")
-    res.queue("c", "x X", priority=10.0)
-    assert res.convert("a", "X") == Waits("a")
-    assert "a x S" in res.held
-    res.release("b")
-    assert res.held == ["a x X"]
-    assert res.waiters == ["c"]
-
-
-def test_a_conversion_that_gives_up_keeps_what_it_had(res: Resources) -> None:
-    granted = res.hold("a", "x S")
-    res.hold("b", "x S", session="s2")
-    with pytest.raises(LockHeldError):
-        res.convert("a", "X", wait=False)
-    assert res.convert("a", "X") == Waits("a")
-    assert res.convert("a", "X") == Waits("a"), "once more is the same"
-    refusal = res.give_up("a")
-    assert isinstance(refusal, LockHeldError)
-    assert refusal.facts["holder"] == "session s2"
-    assert (res.waiters, res.holders) == ([], ["a", "b"])
-    res.write(res.guard(granted), "x", "S")
-
-
-def test_a_lease_waits_for_one_conversion_at_a_time(res: Resources) -> None:
-    res.hold("a", "x IS")
-    res.hold("b", "x S")
-    assert res.convert("a", "IX") == Waits("a")
-    with pytest.raises(ConflictError, match="another conversion") as caught:
-        res.convert("a", "X")
-    assert caught.value.facts == {"lease": "a"}
-
-
-def test_of_two_readers_that_both_convert_the_second_is_refused_at_once(res: Resources) -> None:
-    res.hold("a", "x S")
-    res.ground.wait(1)
-    res.hold("b", "x S", session="s2")
-    assert res.convert("a", "X") == Waits("a")
-    answer = res.convert("b", "X", session="s2")
-    assert isinstance(answer, Deadlocked)
-    assert answer.cycle == (
-        "session s2 waits for X on x", "session s1 holds S on x", "session s1 waits for X on x", "session s2 holds S on x",
-    )  # fmt: skip
-    assert (res.holders, res.waiters) == (["a", "b"], ["a"])
-    res.release("b", "s2")
-    assert res.held == ["a x X"]
-
-
-def test_conversions_that_wait_are_granted_in_their_order(res: Resources) -> None:
-    for id in "abc":
-        res.hold(id, "x IS")
-    res.hold("d", "x IX")
-    assert res.convert("c", "S") == Waits("c")
-    assert res.convert("a", "SIX") == Waits("a")
-    res.release("d")
-    assert res.held == ["a x IS", "b x IS", "c x S"]
-    res.release("c")
-    assert res.held == ["a x SIX", "b x IS"]
-
-
-def test_behind_a_conversion_that_cannot_be_granted_others_are(res: Resources) -> None:
-    res.hold("a", "x IS")
-    res.hold("b", "x IS")
-    res.hold("d", "x IX")
-    assert res.convert("a", "X") == Waits("a")
-    assert res.convert("b", "S") == Waits("b")
-    res.release("d")
-    assert res.held == ["a x IS", "b x S"]
-
-
-# owners
-
-
-def test_what_an_owner_holds_is_never_in_its_own_way(res: Resources) -> None:
-    res.hold("a", "repo X", owner="ann")
-    res.hold("b", "repo/x X", owner="ann", session="s2")
-    res.hold("c", "repo S", owner="ann")
-    with pytest.raises(LockHeldError):
-        res.ask("d", "repo/x S", owner="bob", wait=False)
-    with pytest.raises(LockHeldError):
-        res.ask("e", "repo/x S", wait=False)
-
-
-def test_an_owner_takes_again_what_it_has_though_others_wait_for_it(res: Resources) -> None:
-    res.hold("a", "repo X", owner="ann")
-    res.queue("b", "repo/x X", session="s2")
-    res.hold("c", "repo/x X", owner="ann")
-    assert res.told("deadlocked") == []
-    res.release("a")
-    assert res.waiters == ["b"]
-    res.release("c")
-    assert res.holders == ["b"]
-
-
-def test_two_waiters_of_one_owner_are_granted_together(res: Resources) -> None:
-    res.hold("a", "x X")
-    for number in range(40):
-        res.queue(f"w{number}", "x X", owner="ann")
-    res.release("a")
-    assert len(res.holders) == 40
-
-
 # patience, force, the end of a handler, of a session
 
 
@@ -596,198 +414,21 @@ def test_a_session_that_leaves_gives_back_all_and_is_granted_nothing(res: Resour
     assert res.told("lost") == []
 
 
-# deadlocks
+# a store that loads in rounds
 
 
-@pytest.mark.parametrize("count", [2, 3, 10])
-def test_a_circle_of_owners_is_broken_when_it_closes(res: Resources, count: int) -> None:
-    for number in range(count):
-        res.ground.wait(0.01)
-        res.hold(f"has{number}", f"x/{number} X", owner=f"o{number}")
-    for number in range(count - 1):
-        res.queue(f"asks{number}", f"x/{number + 1} X", owner=f"o{number}")
-    answer = res.ask(f"asks{count - 1}", "x/0 X", owner=f"o{count - 1}")
-    assert isinstance(answer, Deadlocked)
-    assert len(answer.cycle) == 2 * count
-    assert answer.cycle[0] == f"o{count - 1} waits for X on x/0"
-    assert answer.cycle[1] == "o0 holds X on x/0"
-    assert answer.cycle[-1] == f"o{count - 1} holds X on x/{count - 1}"
-    assert len(res.waiters) == count - 1
-    (event,) = res.told("deadlocked")
-    assert event.session == "s1"
-    res.release(f"has{count - 1}")
-    assert f"asks{count - 2}" in res.holders
-
-
-@pytest.mark.parametrize("count", [2, 3, 10])
-def test_a_circle_of_blocks_inside_blocks_is_broken(res: Resources, count: int) -> None:
-    for number in range(count):
-        res.hold(f"has{number}", f"x{number} X")
-    for number in range(count - 1):
-        res.queue(f"asks{number}", f"x{number + 1} S", within=(f"has{number}",))
-    answer = res.ask(f"asks{count - 1}", "x0 IX", within=(f"has{count - 1}",))
-    assert isinstance(answer, Deadlocked)
-    assert len(answer.cycle) == 2 * count
-
-
-def test_a_chain_that_does_not_close_is_no_deadlock(res: Resources) -> None:
-    for number in range(10):
-        res.hold(f"has{number}", f"x{number} X")
-    for number in range(9):
-        res.queue(f"asks{number}", f"x{number + 1} X", within=(f"has{number}",))
-    res.queue("last", "x0 X")
-    assert res.told("deadlocked") == []
-
-
-def test_who_asks_inside_its_own_block_for_the_same_is_refused_at_once(res: Resources) -> None:
-    res.hold("a", "x X")
-    answer = res.ask("b", "x/y S", within=("a",))
-    assert answer == Deadlocked(("session s1 waits for S on x/y", "session s1 holds X on x"))
-
-
-def test_the_victim_is_the_youngest_task_of_the_lowest_priority(res: Resources) -> None:
-    ground = res.ground
-    for id in ("old", "young", "younger"):
-        ground.submit(id)
-        ground.wait(1)
-    ground.claim(slots=3)
-    lines = {"younger": 7.0, "young": 5.0, "old": 5.0}
-    for number, task in enumerate(lines):
-        res.hold(f"{task} has", f"x{number} X", task=task, attempt=1)
-    for number, (task, priority) in enumerate(lines.items()):
-        answer = res.ask(f"{task} asks", f"x{(number + 1) % 3} X", within=(f"{task} has",), task=task, attempt=1, priority=priority)
-        ground.wait(1)
-    assert answer == Waits("old asks")
-    (event,) = res.told("deadlocked")
-    assert '"victim":"young asks"' in (event.data or "")
-    assert "task young waits for X on x2" in (event.data or "")
-    assert res.waiters == ["old asks", "younger asks"]
-
-
-def test_whom_a_victim_kept_waiting_is_granted(res: Resources) -> None:
-    res.hold("a", "x X")
-    res.hold("b", "y X", priority=9.0)
-    res.queue("c", "y X", "z X", within=("a",), priority=1.0)
-    res.queue("d", "z X", priority=0.0)
-    assert res.ask("e", "x X", within=("b",), priority=9.0) == Waits("e")
-    assert res.holders == ["a", "b", "d"]
-
-
-def test_a_circle_may_run_behind_an_earlier_waiter(res: Resources) -> None:
-    """Who waits behind a writer waits for that writer, though the reader that holds the lock is not in its way."""
-    res.hold("reads", "x S")
-    res.hold("other", "y X")
-    res.queue("writer", "x X", within=("other",))
-    answer = res.ask("more", "y S", within=("reads",))
-    assert isinstance(answer, Deadlocked)
-    res.hold("third", "z X")
-    res.queue("behind", "x S", within=("third",))
-    answer = res.ask("writer's", "z X", owner="w", within=("other",))
-    assert answer == Waits("writer's")
-    assert isinstance(res.ask("holder's", "z S", within=("reads",)), Deadlocked)
-
-
-def family(ground: Ground) -> None:
-    """A handler waits for its child, that one for its own."""
-    ground.submit("parent")
-    ground.claim()
-    ground.submit("child", parent="parent", parent_attempt=1)
-    ground.claim()
-    ground.submit("grandchild", parent="child", parent_attempt=1)
-    ground.claim()
-
-
-@pytest.mark.parametrize("holder", ["parent", "child"])
-def test_a_child_that_wants_what_its_waiting_parent_holds_is_refused(res: Resources, holder: str) -> None:
-    family(res.ground)
-    res.hold("a", "x X", task=holder, attempt=1)
-    answer = res.ask("b", "x/y S", task="grandchild", attempt=1)
-    assert answer == Deadlocked(("task grandchild waits for S on x/y", f"task {holder} holds X on x"))
-
-
-def test_a_circle_may_run_through_a_parent_that_waits_for_its_child(res: Resources) -> None:
-    family(res.ground)
-    res.hold("parent has", "x X", task="parent", attempt=1)
-    res.hold("other has", "y X")
-    res.queue("other asks", "x X", within=("other has",))
-    answer = res.ask("child asks", "y X", task="child", attempt=1, priority=4.0)
-    assert isinstance(answer, Deadlocked)
-    assert answer.cycle == (
-        "task child waits for X on y", "session s1 holds X on y", "session s1 waits for X on x", "task parent holds X on x",
-    )  # fmt: skip
-
-
-def test_a_parents_earlier_attempt_does_not_wait_for_its_child(res: Resources) -> None:
-    ground = res.ground
-    family(ground)
-    res.hold("a", "x X", task="parent", attempt=1)
-    ground.fail("parent")
-    ground.wait(1)
-    ground.turn()
-    assert ground.claim_ids() == ["parent"]
-    res.queue("b", "x X", task="child", attempt=1)  # its handler is stopping, and will let go
-
-
-def test_who_sent_a_message_does_not_wait_for_its_handler(res: Resources) -> None:
-    ground = res.ground
-    ground.submit("sender")
-    ground.claim()
-    inbox = Address("box", "a")
-    row = messages.inbox_row(inbox)
-    ground.do(registry.announce, Announce("s2", [row], messages.inbox_providers("i1", "s2", inbox, 1)))
-    message = Submit("m1", "", '"hello"', kind="message", parent="sender", parent_attempt=1, step_key="!send 1")
-    ground.do(messages.send, Send(message, Recipient.parse("box/a"), "s1"))
-    assert ground.claim_ids("s2", "i1", 1, messages.inbox_label(inbox)) == ["m1"]
-    res.hold("a", "x X", task="sender", attempt=1)
-    res.queue("b", "x X", task="m1", attempt=1, session="s2")
-    assert res.told("deadlocked") == []
-
-
-def test_a_conversion_that_passes_a_waiter_may_close_a_circle(res: Resources) -> None:
-    res.hold("a", "x IS")
-    res.hold("b", "y X")
-    res.hold("c", "x IX")
-    res.queue("reader", "x S", within=("b",))
-    res.queue("inside", "y X", within=("a",))
-    answer = res.convert("a", "IX")
-    assert isinstance(answer, Granted)
-    (event,) = res.told("deadlocked")
-    assert '"victim":"inside"' in (event.data or "")
-    assert res.waiters == ["reader"]
-
-
-def test_a_conversion_asked_for_inside_another_block_holds_that_up(res: Resources) -> None:
-    res.hold("a", "x S")
-    res.hold("b", "x S")
-    res.hold("outer", "y X")
-    res.queue("c", "y X", within=("b",))
-    answer = res.convert("a", "X", within=("outer",))
-    assert isinstance(answer, Deadlocked)
-
-
-def test_a_grant_may_close_a_circle(res: Resources) -> None:
-    """A better rank passes who waits: since then that one waits for another lock, inside of which somebody waits for it."""
-    res.hold("h", "p X")
-    res.hold("q", "q X")
-    res.queue("w", "p X", "p2 X", within=("q",))
-    res.queue("first", "q X", owner="ann")
-    res.hold("second", "p2 X", owner="ann", priority=10.0)
-    (event,) = res.told("deadlocked")
-    assert '"victim":"first"' in (event.data or "")
-    assert res.waiters == ["w"]
-
-
-def test_the_locks_of_a_dead_session_close_no_circle(res: Resources) -> None:
-    res.hold("a", "x X", owner="ann", session="s2")
-    res.hold("b", "y X")
-
-    def dead(rows: Any, now: float) -> None:
-        row = rows.one(SESSION, "s2")
-        rows.put(SESSION, row._replace(state="dead"))
-
-    res.ground.store.transact_blocking(dead)
-    res.queue("c", "y X", owner="ann")
-    res.hold("d", "z X")
-    res.queue("e", "z X", within=("b",))
-    assert res.told("deadlocked") == []
-    res.hold("f", "x X")
+def test_a_lock_takes_few_rounds_however_deep_and_many_its_paths_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionary, "ROUNDS", 10)
+    res = Resources(Ground(collecting=True))
+    for session in ("s1", "s2"):
+        res.ground.session(session)
+    deep = "/".join("d" * 32)
+    res.hold("a", f"{deep} X")
+    res.hold("b", *(f"p/{number} S" for number in range(8)))
+    res.queue("c", f"{deep} S", "p/0 X")
+    for number in range(40):
+        res.queue(f"w{number}", "p/0 IS", session=("s1", "s2")[number % 2])
+    res.release("b")
+    assert len(res.waiters) == 41
+    res.give_up("c")
+    assert len(res.holders) == 41

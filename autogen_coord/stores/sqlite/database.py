@@ -14,7 +14,7 @@ from ...core.store import Change, Fold, Key, Keys, Load, R, Range, Table
 from ...errors import ConfigError, StoreError
 from . import schema
 from .clock import Clock, anchored, keep_high
-from .failures import BUSY, code_of, driver_errors
+from .failures import BUSY, code_of, driver_errors, ours
 from .gate import Gate
 from .kept import Kept
 from .queries import SIZES, statements
@@ -178,11 +178,12 @@ class Database:
     def _select(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         # Wrapped here already, not only around the transaction: a fold must see a `StoreError`, which it does not take for a
         # command's refusal.
-        with driver_errors(self.path):
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except UNHELD as error:
-                raise StoreError(f"{self.path}: a value that SQLite does not hold: {error}", path=self.path) from error
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise ours(error, self.path) from error
+        except UNHELD as error:
+            raise StoreError(f"{self.path}: a value that SQLite does not hold: {error}", path=self.path) from error
 
     def _prepare(self, clock: Clock | None) -> Clock:
         version = schema.found(self._connection, self.path)

@@ -22,10 +22,11 @@ def driver_errors(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _ours(error, path) from error
+        raise ours(error, path) from error
 
 
-def _ours(error: sqlite3.Error, path: str) -> StoreError:
+def ours(error: sqlite3.Error, path: str) -> StoreError:
+    """The same for who has no use for a block: a block costs as much as a short statement."""
     code = code_of(error)
     if code in BUSY:
         message = f"{path}: another program holds the file's lock ({error}); close that program or try again"
