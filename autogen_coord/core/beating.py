@@ -51,6 +51,8 @@ class Heart:
         self._sent = 0.0
         self._sent_for = 0.0
         self._renewed = 0.0
+        self._wrote = False
+        """Whether the batch on its way writes our own session: another's row renews nothing."""
         self._ticked = clock()
         self._trusted = True
         self._pause = min(policy.beat / 4, policy.trust_margin / 2 or policy.beat / 4)
@@ -83,6 +85,7 @@ class Heart:
 
     def renew(self, rows: Rows, now: float) -> None:
         session = self._session
+        self._wrote = False
         if session is None:
             return
         if now != self._sent_for:  # a fold that runs again is still the transaction that was sent then
@@ -90,11 +93,12 @@ class Heart:
         row = rows.one(SESSION, session)
         if row is not None and row.state == sessions.LIVE and sessions.is_fresh(row, now, self._policy):
             return
-        if not sessions.renew(rows, session, now, self._policy):
+        self._wrote = sessions.renew(rows, session, now, self._policy)
+        if not self._wrote:
             self._loop.call_soon_threadsafe(self._lost, session)
 
     def committed(self, what: Committed) -> None:
-        if what.sessions:
+        if what.sessions and self._wrote:
             self._was_renewed(self._sent)
 
     # the thread

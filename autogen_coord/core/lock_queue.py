@@ -23,7 +23,7 @@ R = TypeVar("R", bound=tuple[Any, ...])
 TOKEN, WAITING, ARRIVED = "lock_token", "lock_waiting", "lock_arrived"
 """Counters: the last token; how many requests wait; the place of the last that came."""
 INCARNATION = "incarnation"
-"""Counter: the minute in which the store was made, or restored: the upper part of its tokens."""
+"""Counter: the minute in which the store granted its first lock: the upper part of its tokens."""
 TOKENS = 37
 """Bits of a token below its incarnation: enough for 10^11 grants, and until 2097 in the 63 bits of a database's integer."""
 PAGE = 16
@@ -323,7 +323,7 @@ def is_of_now(rows: Rows, token: int) -> bool:
 
 
 def _token(rows: Rows, now: float) -> int:
-    """Greater than any before, also before the store was restored from a backup: that sets a new incarnation."""
+    """Greater than any before; a new incarnation makes it greater than those of another copy of the store."""
     incarnation = rows.one(COUNTER, INCARNATION)
     if incarnation is None:
         incarnation = CounterRow(INCARNATION, int(now // 60))

@@ -87,6 +87,8 @@ class Process:
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._reborn: asyncio.Task[None] | None = None
+        self._dead = ""
+        """The session that was declared dead last."""
         self._loops: list[asyncio.Task[None]] = []
         """The line first."""
         self._life: asyncio.Task[None] | None = None
@@ -225,7 +227,10 @@ class Process:
 
     def _lost(self, session: str) -> None:
         """This session was declared dead, and this process lives: it takes a new one."""
-        if session != self.session or self._group is None or (self._reborn is not None and not self._reborn.done()):
+        if session != self.session or self._group is None:
+            return
+        self._dead = session
+        if self._reborn is not None and not self._reborn.done():
             return
         log.warning("session %s was declared dead: taking a new one", session)
         self.dispatcher.stop()
@@ -237,6 +242,9 @@ class Process:
             try:
                 await self._open_session()
                 await self.hooks.announce(self.session)
+                if self._dead == self.session:  # the new one died while it was announced: that is told once
+                    self.hooks.lost()
+                    continue
                 self.dispatcher.start(self.session)
                 return
             except (StoreError, LeaseLostError) as error:
