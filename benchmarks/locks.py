@@ -4,7 +4,7 @@ uncontended-1                one owner, each time another resource; against two 
 uncontended-64               64 owners, each time other resources; against redis-py's `Lock` on a Redis server (nothing on disk)
 held-100k-64                 the same beside 100,000 locks that are held, against an empty store
 contended-2, -8, -64         owners of one resource, who all wait without end: pairs, wait, and longest share / shortest share;
-                             against one owner of it (-2), two owners (-8, -64)
+                             against one owner, who never waits
 """
 
 from __future__ import annotations
@@ -134,8 +134,7 @@ async def fill(url: str, count: int) -> None:
 
 def contended(owners: int) -> Case:
     async def case() -> Sequence[Figure]:
-        fewer = 1 if owners == 2 else 2
-        many, few = Crowd(owners), Crowd(fewer)
+        many, few = Crowd(owners), Crowd(1)
         async with folder() as at, Coordination.open(at / "coord.db", settings=Settings()) as coord:
             for number in range(ROUNDS + 1):
                 for crowd in (many, few):
@@ -145,8 +144,7 @@ def contended(owners: int) -> Case:
             "wait_p99": round(percentile(many.waits, 0.99), 6),
             "fairness": round(max(many.unfair), 3),
         }
-        against = "one owner of the resource" if fewer == 1 else "two owners of the resource"
-        return [_figure(f"contended-{owners}", many.rates, few.rates, against, notes)]
+        return [_figure(f"contended-{owners}", many.rates, few.rates, "one owner of the resource", notes)]
 
     return case
 
