@@ -40,12 +40,10 @@ ASK_AGAIN = 0.05
 class Dispatcher:
     """Claims for one session. Single-threaded: all of it runs in the loop."""
 
-    def __init__(self, line: Line, policy: Settings, on_lost: Callable[[str], None]) -> None:
+    def __init__(self, line: Line, policy: Settings, on_lost: Callable[[], None]) -> None:
         self._line = line
         self._policy = policy
         self._on_lost = on_lost
-        self._claimed_for = ""
-        """The session of the claim on its way: by its answer the process may have another."""
         self._session = ""
         self._slots: dict[str, Slot] = {}
         self._providers: dict[str, Providers] = {}
@@ -216,7 +214,6 @@ class Dispatcher:
         self._in_vain.update(by_name)
         if self._trials:
             self._on_trial = [trial for want in wants for offer in want.offers for trial in self._trials.pop(offer.provider, ())]
-        self._claimed_for = self._session
         entry = self._line.entry(claims.claim, command)
         entry.future.add_done_callback(self._answered)
         self._claim = entry.future
@@ -313,7 +310,7 @@ class Dispatcher:
         if isinstance(error, ClosedError):
             return
         if isinstance(error, LeaseLostError):
-            self._on_lost(self._claimed_for)
+            self._on_lost()
             return
         log.warning("a claim failed (%s): claiming again shortly", error.code if isinstance(error, CoordError) else repr(error))
         self._cooling = True

@@ -67,7 +67,7 @@ class Process:
         self.heart = Heart(store, policy, self._lost, self._distrusted, self._trusted)
         self.line = Line(store, policy, self.heart.renew)
         self.line.listen(self.heart.committed)
-        self.dispatcher = Dispatcher(self.line, policy, self._lost)
+        self.dispatcher = Dispatcher(self.line, policy, lambda: self._lost(self.session))
         self.housekeeper = Housekeeper(store, self.line, policy)
         self.feed = Feed(
             store,

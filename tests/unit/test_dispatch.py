@@ -71,7 +71,7 @@ async def opened(**settings: Any) -> AsyncIterator[Desk]:
     ground.session("s1")
     line = Line(ground.store, ground.policy)
     desk: list[Desk] = []
-    dispatcher = Dispatcher(line, ground.policy, lambda session: setattr(desk[0], "lost", desk[0].lost + (session == "s1")))
+    dispatcher = Dispatcher(line, ground.policy, lambda: setattr(desk[0], "lost", desk[0].lost + 1))
     desk.append(Desk(ground, line, dispatcher))
     run = asyncio.create_task(line.run())
     dispatcher.start("s1")
@@ -484,7 +484,7 @@ async def test_children_whose_claim_by_name_was_not_answered_are_asked_for_again
 
 async def test_a_look_does_not_heat_the_pools_of_a_provider_that_left_while_its_claim_was_on_its_way() -> None:
     line = Line(DictionaryStore(), Settings())
-    dispatcher = Dispatcher(line, Settings(), lambda session: None)
+    dispatcher = Dispatcher(line, Settings(), lambda: None)
     dispatcher.start("s1")
     for provider, label in (("p1", "work"), ("p2", "other")):
         dispatcher.add_provider(provider, label, 1, lambda claimed: None)
