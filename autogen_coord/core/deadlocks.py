@@ -16,7 +16,7 @@ from contextlib import suppress
 from . import bodies, events, lock_queue
 from .events import Kind
 from .lock_modes import ancestors, conflicts, shown
-from .lock_queue import FIRST, Grant, Request, end_of, wants_of
+from .lock_queue import FIRST, Grant, Request, end_of, of_one_party, wants_of
 from .sessions import is_live
 from .store import NotLoaded, Range, Rows
 from .tables import LOCK_HELD, LOCK_WAIT, QUEUE, LockHeldRow, LockWaitRow
@@ -174,8 +174,7 @@ def _waits_for(line: Line, node: Node) -> Iterator[Node]:
 def _excluded(line: Line, node: Node, mode: str, path: str) -> Iterator[LockWaitRow]:
     """The requests of others that conflict with this right of a node."""
     for row in line.around(path):
-        mine = row.id == node.id or (row.owner is not None and row.owner == node.owner)
-        if not mine and conflicts(row.mode, row.path, mode, path) and is_live(line.rows, row.session):
+        if not of_one_party(row, node) and conflicts(row.mode, row.path, mode, path) and is_live(line.rows, row.session):
             yield row
 
 
@@ -185,7 +184,7 @@ def _enclosing(rows: Rows, row: LockWaitRow) -> Iterator[LockHeldRow]:
     if row.within is not None:
         held += rows.get(LOCK_HELD, [tuple(key) for key in bodies.decode(row.within)])
     if row.owner is not None:
-        held += rows.scan(Range(LOCK_HELD, "by_owner", (row.owner,)))
+        held += [one for one in rows.scan(Range(LOCK_HELD, "by_owner", (row.owner,))) if of_one_party(row, one)]
     if row.task is not None:
         held += _of_parents(rows, row.task)
     yield from (one for one in held if one is not None and is_live(rows, one.session))

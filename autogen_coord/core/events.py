@@ -79,9 +79,10 @@ def append(
     return number
 
 
-def of_lock(mode: str, lease: str, token: int) -> str:
+def of_lock(mode: str, lease: str, token: int, conversion: str | None = None) -> str:
     """The ``data`` of a lock's event: `facts`, in the shortest way, as there are two for each lock."""
-    return f'{{"mode":"{mode}","lease":{quoted(lease)},"token":{token}}}'
+    more = "" if conversion is None else f',"conversion":{quoted(conversion)}'
+    return f'{{"mode":"{mode}","lease":{quoted(lease)},"token":{token}{more}}}'
 
 
 def facts(**values: Any) -> str:

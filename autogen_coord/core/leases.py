@@ -27,7 +27,7 @@ from .lock_modes import LockMode
 from .lock_queue import Want
 from .lock_requests import Asked, Claim
 from .lock_waiters import Waiter, deadlock
-from .locks import Acquire, Answer, Convert, Evict, Granted, Handler, Leave, Release
+from .locks import Acquire, Answer, Convert, Evict, GiveUp, Granted, Handler, Leave, Release
 from .process import Process
 from .store import Keys
 from .tables import LOCK_HELD, LOCK_WAIT, EventRow
@@ -71,7 +71,8 @@ class Leases:
             if claim is None:
                 await process.reborn()
             await process.line.room()
-            waiter = Waiter(asked.wants, process.session if claim is None else claim.session)
+            id = new_id("l")
+            waiter = Waiter(id, id, asked.wants, process.session if claim is None else claim.session)
             try:
                 return await self._ask(asked, claim, waiter, block)
             except LeaseLostError:
@@ -81,7 +82,7 @@ class Leases:
                 await asyncio.sleep(UNNOTICED)  # the session was dead before it was asked: the next one is on its way
 
     async def _ask(self, asked: Asked, claim: Claim | None, waiter: Waiter, block: Block) -> Lease:
-        process, session, id = self._process, waiter.session, new_id("l")
+        process, session, id = self._process, waiter.session, waiter.id
         task, attempt = (None, 0) if claim is None else (claim.task, claim.attempt)
         command = Acquire(id, session, asked.wants, asked.wait != 0, asked.priority, asked.owner, ENCLOSING.get(), task, attempt)
         if claim is not None:
@@ -106,11 +107,12 @@ class Leases:
 
     async def convert(self, lease: Lease, mode: LockMode, wait: float | None) -> None:
         """See `Lease.convert`."""
-        if lease.id in self._waiting:
+        if lease.converting is not None:
             raise InvalidInputError(f"the lock on {', '.join(lease.paths)} is being converted already: wait for that first")
         within = tuple(dict.fromkeys((*lease.keys, *ENCLOSING.get())))
-        command = Convert(lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
-        waiter = Waiter(lease.wants(mode), lease.session, lease.token)
+        waiter = Waiter(new_id("c"), lease.id, lease.wants(mode), lease.session)
+        command = Convert(waiter.id, lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
+        lease.converting = waiter.id
         try:
             granted = await self._granted(locks.convert, command, waiter, wait, None)
         except LockHeldError:
@@ -118,6 +120,8 @@ class Leases:
         except BaseException:
             self._keep(lease, waiter)
             raise
+        finally:
+            lease.converting = None
         lease.grown(granted)
 
     def _keep(self, lease: Lease, waiter: Waiter) -> None:
@@ -128,8 +132,7 @@ class Leases:
             if isinstance(answer, Granted) and answer.token > lease.token:
                 lease.grown(answer._replace(wants=waiter.wants))
 
-        given_up = self._giving_back.write(locks.give_up, Release(lease.id, lease.session, lease.stored_paths))
-        given_up.add_done_callback(answered)
+        self._giving_back.write(locks.give_up, _given_up(waiter)).add_done_callback(answered)
 
     async def _granted(
         self, rule: Rule[Any, Answer], command: Any, waiter: Waiter, wait: float | None, undo: Rule[Any, Any] | None
@@ -139,10 +142,10 @@ class Leases:
         self._patient += wait != 0
         timer = asyncio.get_running_loop().call_later(wait, waiter.expire) if wait else None
         try:
-            reads = Keys(LOCK_HELD, [(want.path, command.id) for want in waiter.wants])  # those of a batch in one go
+            reads = Keys(LOCK_HELD, [(want.path, waiter.lease) for want in waiter.wants])  # those of a batch in one go
             await waiter.hear(self._process.line.offer(rule, command, (reads,)))
             if waiter.outcome is None:
-                await self._give_up(command.id, waiter, wait or 0.0)
+                await self._give_up(waiter, wait or 0.0)
             if isinstance(waiter.outcome, CoordError):
                 raise waiter.outcome
             assert waiter.outcome is not None
@@ -157,13 +160,12 @@ class Leases:
             self._patient -= wait != 0
             del self._waiting[command.id]
 
-    async def _give_up(self, id: str, waiter: Waiter, waited: float) -> None:
+    async def _give_up(self, waiter: Waiter, waited: float) -> None:
         """Its patience is over: it knows afterwards what became of it. Raises: StoreError, ClosedError."""
-        command = Release(id, waiter.session, tuple(want.path for want in waiter.wants))
-        answer = await asyncio.shield(self._process.line.offer(locks.give_up, command, ()))
+        answer = await asyncio.shield(self._process.line.offer(locks.give_up, _given_up(waiter), ()))
         if isinstance(answer, LockHeldError):
             waiter.settle(LockHeldError(f"{answer.message.partition(';')[0]}; waited {waited:g} s", **answer.facts, waited=waited))
-        elif answer is not None and answer.token > waiter.token:
+        elif answer is not None:
             waiter.settle(answer._replace(wants=waiter.wants))
         elif waiter.outcome is None:  # refused, and not heard of yet
             waiter.expired = False
@@ -178,7 +180,7 @@ class Leases:
         """Give a lease back, and wait until that is written; whoever leaves now, it is. Raises: LeaseLostError, ClosedError."""
         lease.released = True
         self._drop(lease.id)
-        if (converting := self._waiting.get(lease.id)) is not None:
+        if (converting := self._waiting.get(lease.converting or "")) is not None:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
         command = Release(lease.id, lease.session, lease.stored_paths)
         try:
@@ -241,7 +243,7 @@ class Leases:
             if not self._patient and row.kind == Kind.RESOURCE_LOCKED:
                 continue
             data = bodies.decode(row.data or "{}")
-            waiter = self._waiting.get(data.get("lease") or data.get("victim"))
+            waiter = self._waiting.get(data.get("conversion") or data.get("lease") or data.get("victim"))
             if row.kind == Kind.RESOURCE_LOST:
                 if waiter is not None:
                     waiter.lose(LeaseLostError(f"the lock on {row.subject!r} was taken away: try again", lease=data["lease"]))
@@ -250,7 +252,7 @@ class Leases:
                 continue
             elif row.kind == Kind.RESOURCE_DEADLOCKED:
                 waiter.settle(deadlock(data["cycle"]))
-            elif row.kind == Kind.RESOURCE_LOCKED and data["token"] > waiter.token:
+            elif row.kind == Kind.RESOURCE_LOCKED:
                 waiter.settle(Granted(data["lease"], data["token"], waiter.wants, row.at))
 
     def missed(self) -> None:
@@ -260,10 +262,12 @@ class Leases:
 
     async def _look(self) -> None:
         held = {key: lease for lease, _ in self._held.values() for key in lease.keys}
-        waiting = {(waiter.wants[0].path, id): waiter for id, waiter in self._waiting.items() if waiter.waits}
+        waiting = [waiter for waiter in self._waiting.values() if waiter.waits]
         try:
             rows, granted, places = await self._process.store.read(
-                Keys(LOCK_HELD, list(held)), Keys(LOCK_HELD, list(waiting)), Keys(LOCK_WAIT, list(waiting))
+                Keys(LOCK_HELD, list(held)),
+                Keys(LOCK_HELD, [(waiter.wants[0].path, waiter.lease) for waiter in waiting]),
+                Keys(LOCK_WAIT, [(waiter.wants[0].path, waiter.id) for waiter in waiting]),
             )
         except CoordError as error:
             log.warning("locks could not be looked at: %s", error.code)
@@ -271,9 +275,9 @@ class Leases:
         for lease, row in zip(held.values(), rows, strict=True):
             if row is None:
                 self._lose(lease.id, "it was taken away")
-        for ((_, id), waiter), row, place in zip(waiting.items(), granted, places, strict=True):
-            if row is not None and row.token > waiter.token:
-                waiter.settle(Granted(id, row.token, waiter.wants, row.since))
+        for waiter, row, place in zip(waiting, granted, places, strict=True):
+            if row is not None and waiter.is_granted(row):
+                waiter.settle(Granted(row.id, row.token, waiter.wants, row.since))
             elif place is None:
                 waiter.settle(_gone())
 
@@ -289,6 +293,10 @@ class Leases:
         if found is None:
             return
         lease, block = found
+        if (converting := self._waiting.get(lease.converting or "")) is not None:
+            converting.lose(
+                LeaseLostError(f"the lock on {', '.join(lease.paths)} was lost while it was converted: {why}", lease=id)
+            )
         lease.why = why
         lease.lost.set()
         self._ending[id] = block
@@ -301,8 +309,8 @@ class Leases:
         """The process closes: who waits outside a handler is told, and nobody outside one gets a lock any more."""
         self._draining = True
         inside = self._of_handlers()
-        for id, waiter in self._waiting.items():
-            if id not in inside:
+        for waiter in self._waiting.values():
+            if waiter.lease not in inside:
                 waiter.lose(_closed())
 
     def _of_handlers(self) -> set[str]:
@@ -340,6 +348,10 @@ class Leases:
             waiter.lose(_closed())
         for id in list(self._held):
             self._lose(id, "the coordination was closed")
+
+
+def _given_up(waiter: Waiter) -> GiveUp:
+    return GiveUp(waiter.id, waiter.lease, waiter.session, waiter.paths)
 
 
 def _closed() -> ClosedError:

@@ -42,6 +42,8 @@ class Lease:
         self.released = False
         self.why = ""
         """Why it was lost."""
+        self.converting: str | None = None
+        """The request that would convert it."""
         self._leases = leases
         self._wants = {want.path: want.mode for want in granted.wants}
 

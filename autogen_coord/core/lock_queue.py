@@ -46,22 +46,38 @@ class Request(NamedTuple):
     owner: str | None
     rank: float
     arrived: int
+    task: str | None = None
+    """The task whose handler asks, and its attempt."""
+    attempt: int = 0
+    converts: str | None = None
+    """The lease that shall hold more."""
 
     @classmethod
-    def of(cls, row: LockWaitRow) -> Request:
-        return cls(row.id, wants_of(row), row.owner, row.rank, row.arrived)
-
-    def is_mine(self, row: LockHeldRow | LockWaitRow) -> bool:
-        """Whether it never stands in the way of this request: its own, or its owner's."""
-        return row.id == self.id or (self.owner is not None and row.owner == self.owner)
+    def of(cls, row: LockWaitRow, wants: tuple[Want, ...] | None = None) -> Request:
+        """``wants``: where its row does not say yet what it wants."""
+        return cls(row.id, wants or wants_of(row), row.owner, row.rank, row.arrived, row.task, row.attempt, row.converts)
 
     @property
-    def party(self) -> str | tuple[str]:
-        """Who is not in its own way: an owner, or the request itself."""
-        return self.id if self.owner is None else (self.owner,)
+    def lease(self) -> str:
+        """The lease that it becomes, or that it converts."""
+        return self.id if self.converts is None else self.converts
+
+    def is_mine(self, row: LockHeldRow | LockWaitRow) -> bool:
+        """Whether it never stands in the way of this request."""
+        return of_one_party(self, row)
 
     def comes_before(self, row: LockWaitRow) -> bool:
         return (self.rank, self.arrived) < (row.rank, row.arrived)
+
+
+def of_one_party(one: Request | LockHeldRow | LockWaitRow, other: Request | LockHeldRow | LockWaitRow) -> bool:
+    """Whether two are never in each other's way: of one lease, or of one owner. Two attempts of a task always are: the handler of
+    the earlier may still run."""
+    if one.lease == other.lease:
+        return True
+    if one.owner is None or one.owner != other.owner:
+        return False
+    return one.task is None or one.task != other.task or one.attempt == other.attempt
 
 
 class Grant(NamedTuple):
@@ -90,6 +106,14 @@ def waiting(rows: Rows) -> int:
 def request_at(rows: Rows, path: str, id: str) -> LockWaitRow | None:
     """A request that waits at a stored path; costs no read while nobody waits anywhere."""
     return rows.one(LOCK_WAIT, (path, id)) if waiting(rows) else None
+
+
+def conversion_at(rows: Rows, path: str, lease: str) -> LockWaitRow | None:
+    """The request that would convert a lease which holds this path; costs no read while nobody waits anywhere."""
+    if waiting(rows) == 0:
+        return None
+    conversions = Range(LOCK_WAIT, "by_place", (path,), None, math.nextafter(FIRST, math.inf))
+    return next((row for row in rows.scan(conversions) if row.converts == lease), None)
 
 
 # what stands in the way
@@ -209,15 +233,18 @@ def grant(rows: Rows, request: Request, row: LockHeldRow, now: float) -> Grant:
     Who waits for any of it waits for this lease from now on: `deadlocks` must look at what was granted.
     """
     token = _token(rows, now)
-    whose, rest = row[5:9], row[10:]
-    granted = tuple([LockHeldRow(path, request.id, mode, row.owner, token, *whose, now, *rest) for path, mode in request.wants])
-    if request.rank == FIRST:  # a conversion: its rows are there
-        rows.get(LOCK_HELD, [(path, request.id) for path, _ in request.wants])
+    lease, whose, born = request.lease, row[5:9], row.born
+    conversion = None if request.converts is None else request.id
+    granted = tuple(
+        [LockHeldRow(path, lease, mode, row.owner, token, *whose, now, born, conversion) for path, mode in request.wants]
+    )
+    if conversion is not None:  # its rows are there
+        rows.get(LOCK_HELD, [(path, lease) for path, _ in request.wants])
     for held in granted:
         rows.put(LOCK_HELD, held)
-        data = events.of_lock(held.mode, held.id, token)
+        data = events.of_lock(held.mode, lease, token, conversion)
         events.append(rows, now, Kind.RESOURCE_LOCKED, shown(held.path), held.session, data)
-    return Grant(token, granted, request.rank != FIRST)
+    return Grant(token, granted, conversion is None)
 
 
 def enqueue(rows: Rows, row: LockWaitRow, wants: Sequence[Want]) -> Request:
@@ -227,7 +254,7 @@ def enqueue(rows: Rows, row: LockWaitRow, wants: Sequence[Want]) -> Request:
     for path, mode in wants:
         rows.put(LOCK_WAIT, row._replace(path=path, mode=mode, wants=whole, arrived=arrived))
     count(rows, WAITING)
-    return Request(row.id, tuple(wants), row.owner, row.rank, arrived)
+    return Request.of(row, tuple(wants))._replace(arrived=arrived)
 
 
 def leave(rows: Rows, row: LockWaitRow) -> None:
@@ -255,7 +282,7 @@ def admit(rows: Rows, paths: Sequence[str], now: float) -> list[Grant]:
 def _fitting(rows: Rows, paths: Sequence[str]) -> list[tuple[Request, LockWaitRow]]:
     """Those who can be granted together. Nothing is written while they are chosen: so the same ranges are read for all of them."""
     chosen: list[tuple[Request, LockWaitRow]] = []
-    given: dict[Want, set[str | tuple[str]]] = {}
+    given: dict[Want, list[Request]] = {}
     missed = False
     for row in _next(rows, paths):
         request = Request.of(row)
@@ -268,18 +295,17 @@ def _fitting(rows: Rows, paths: Sequence[str]) -> list[tuple[Request, LockWaitRo
         if fits:
             chosen.append((request, row))
             for want in request.wants:
-                given.setdefault(want, set()).add(request.party)
+                given.setdefault(want, []).append(request)
     if missed:
         raise NotLoaded
     return chosen
 
 
-def _meets(request: Request, given: dict[Want, set[str | tuple[str]]]) -> bool:
+def _meets(request: Request, given: dict[Want, list[Request]]) -> bool:
     """Whether it conflicts with what others are to be given."""
     return any(
-        conflicts(mode, path, held, place)
-        for (place, held), parties in given.items()
-        if parties != {request.party}
+        conflicts(mode, path, held, place) and not all(of_one_party(request, other) for other in others)
+        for (place, held), others in given.items()
         for path, mode in request.wants
     )
 

@@ -186,7 +186,7 @@ def _info(
     else:
         state, token = CONVERTS if row.rank == lock_queue.FIRST else WAITS, None
     return LockInfo(
-        shown(row.path), row.mode, state, row.id, token, row.owner, row.task, row.attempt,
+        shown(row.path), row.mode, state, row.lease, token, row.owner, row.task, row.attempt,
         None if task is None else task.capability, row.session, "" if session is None else session.address,
         sessions.GONE if session is None else sessions.status(session, now, policy), row.since, row.priority,
     )  # fmt: skip

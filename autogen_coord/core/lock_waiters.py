@@ -9,17 +9,19 @@ from typing import Any
 from ..errors import CoordError, DeadlockError
 from .lock_queue import Want
 from .locks import Answer, Deadlocked, Granted
+from .tables import LockHeldRow
 
 
 class Waiter:
-    """A request of this process on its way, or waiting in its place. ``token``: what the lease has that it converts, else 0."""
+    """A request of this process on its way, or waiting in its place. ``lease``: the one that it becomes, or that it converts."""
 
-    __slots__ = ("expired", "outcome", "session", "token", "waits", "wants", "woken")
+    __slots__ = ("expired", "id", "lease", "outcome", "session", "waits", "wants", "woken")
 
-    def __init__(self, wants: tuple[Want, ...], session: str, token: int = 0) -> None:
+    def __init__(self, id: str, lease: str, wants: tuple[Want, ...], session: str) -> None:
+        self.id = id
+        self.lease = lease
         self.wants = wants
         self.session = session
-        self.token = token
         self.waits = False
         """Whether its place in the line is stored."""
         self.expired = False
@@ -27,6 +29,14 @@ class Waiter:
         self.outcome: Granted | CoordError | None = None
         self.woken: asyncio.Future[Any] | None = None
         """What its caller awaits: the line's answer, then news."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple([want.path for want in self.wants])
+
+    def is_granted(self, row: LockHeldRow) -> bool:
+        """Whether a row of its lease is what this request was granted."""
+        return self.id in (row.id, row.conversion)
 
     def settle(self, outcome: Granted | CoordError) -> None:
         """It was granted, or refused: the first to say so counts."""

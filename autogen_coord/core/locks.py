@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..errors import ConflictError, LeaseLostError, LockHeldError
+from ..errors import LeaseLostError, LockHeldError
 from ..settings import Settings
 from . import claims, deadlocks, events, lock_queue
 from .events import Kind
@@ -21,6 +21,9 @@ from .queue import rank_of
 from .sessions import is_live, require
 from .store import Range, Rows
 from .tables import LOCK_HELD, LOCK_WAIT, TASK, LockHeldRow, LockWaitRow
+
+LAST = 1 << 62
+"""The place of a request that has none yet."""
 
 
 class Acquire(NamedTuple):
@@ -44,10 +47,12 @@ class Acquire(NamedTuple):
 class Convert(NamedTuple):
     """A lease, held at ``paths``, shall hold at least ``mode`` on all of them; it keeps what it has while it waits.
 
-    ``within``: the locks inside whose blocks this is asked for; its own rows need not be named.
+    ``id`` names the request: the same again is the same. Another one for this lease that still waits is taken back: nobody awaits
+    it any more. ``within``: the locks inside whose blocks this is asked for; its own rows need not be named.
     """
 
     id: str
+    lease: str
     session: str
     paths: tuple[str, ...]
     mode: str
@@ -56,9 +61,18 @@ class Convert(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A lease is given back; a request that waits is given up."""
+    """A lease is given back, with the request that would convert it; a request that waits is taken back."""
 
     id: str
+    session: str
+    paths: tuple[str, ...]
+
+
+class GiveUp(NamedTuple):
+    """The patience of a request is over. ``lease``: the one that it would become, or that it would convert."""
+
+    id: str
+    lease: str
     session: str
     paths: tuple[str, ...]
 
@@ -131,12 +145,11 @@ def acquire(rows: Rows, command: Acquire, now: float, policy: Settings) -> Answe
     if command.task is not None:
         born = _born(rows, command, now)
     rank = rank_of(now, command.priority, policy)
-    request = Request(command.id, command.wants, command.owner, rank, 1 << 62)
     row = LockWaitRow(
-        "", command.id, "", "", command.owner, command.session, command.task, command.attempt, command.priority, rank, 0,
+        "", command.id, "", "", command.owner, command.session, command.task, command.attempt, command.priority, rank, LAST,
         now, born, deadlocks.stored(command.within),
     )  # fmt: skip
-    return _settle(rows, request, row, command.wait, now)
+    return _settle(rows, Request.of(row, command.wants), row, command.wait, now)
 
 
 def _born(rows: Rows, command: Acquire, now: float) -> float:
@@ -157,35 +170,39 @@ def _known(rows: Rows, id: str, wants: Sequence[Want]) -> Answer | None:
     return Waits(id) if lock_queue.request_at(rows, wants[0].path, id) is not None else None
 
 
-def _settle(rows: Rows, request: Request, row: LockWaitRow, wait: bool, now: float) -> Answer:
+def _settle(rows: Rows, request: Request, row: LockWaitRow, wait: bool, now: float, freed: Sequence[str] = ()) -> Answer:
+    """``freed``: where others may go on since."""
     holder = next(lock_queue.holders(rows, request), None)
     before = None
     if holder is None and not _has_it(rows, request):
         before = next(lock_queue.earlier(rows, request), None)
     if holder is None and before is None:
         granted = lock_queue.grant(rows, request, LockHeldRow.of(row), now)
-        deadlocks.break_cycles(rows, deadlocks.suspects(rows, [granted]), now)
-        return Granted(request.id, granted.token, request.wants, now)
+        new = deadlocks.suspects(rows, [granted, *lock_queue.admit(rows, freed, now)])
+        deadlocks.break_cycles(rows, new, now)
+        return Granted(request.lease, granted.token, request.wants, now)
     if not wait:
         raise _refusal(request, holder, before)
     request = lock_queue.enqueue(rows, row, request.wants)
     path = request.wants[0].path
-    new = rows.one(LOCK_WAIT, (path, request.id))
-    refused = deadlocks.break_cycles(rows, [] if new is None else [new], now)
+    mine = rows.one(LOCK_WAIT, (path, request.id))
+    assert mine is not None, "it was put there"
+    refused = deadlocks.break_cycles(rows, [mine, *deadlocks.suspects(rows, lock_queue.admit(rows, freed, now))], now)
     if request.id in refused:
         return Deadlocked(refused[request.id])
     if rows.one(LOCK_WAIT, (path, request.id)) is not None:
         return Waits(request.id)
-    held = rows.one(LOCK_HELD, (path, request.id))  # another was refused, and this one was next
+    held = rows.one(LOCK_HELD, (path, request.lease))  # another was refused, and this one was next
     assert held is not None, "who waits no more was refused or granted"
-    return Granted(request.id, held.token, request.wants, held.since)
+    return Granted(request.lease, held.token, request.wants, held.since)
 
 
 def _has_it(rows: Rows, request: Request) -> bool:
     """Whether its owner holds all that it asks for: then nobody waits longer for it, and it would wait for itself behind them."""
     if request.owner is None:
         return False
-    held = [row for row in rows.scan(Range(LOCK_HELD, "by_owner", (request.owner,))) if is_live(rows, row.session)]
+    theirs = rows.scan(Range(LOCK_HELD, "by_owner", (request.owner,)))
+    held = [row for row in theirs if request.is_mine(row) and is_live(rows, row.session)]
     return all(any(covers(row.mode, row.path, want.mode, want.path) for row in held) for want in request.wants)
 
 
@@ -207,31 +224,24 @@ def _refusal(request: Request, holder: LockHeldRow | None, before: LockWaitRow |
 def convert(rows: Rows, command: Convert, now: float, policy: Settings) -> Answer:
     """Let a lease hold more; readers that all want to write wait for each other, so the second is a deadlock at once.
 
-    Raises: LeaseLostError, LockHeldError, ConflictError (it waits for another conversion already).
+    Raises: LeaseLostError, LockHeldError.
     """
-    held = mine(rows, command.id, command.session, command.paths)
+    held = mine(rows, command.lease, command.session, command.paths)
+    waits = lock_queue.conversion_at(rows, command.paths[0], command.lease)
+    if waits is not None and waits.id == command.id:
+        return Waits(command.id)
+    freed = _withdrawn(rows, [waits])
     wants = tuple(Want(row.path, combine(row.mode, command.mode)) for row in held)
     if all(want.mode == row.mode for want, row in zip(wants, held, strict=True)):
-        return Granted(command.id, held[0].token, wants, held[0].since)
-    waits = rows.one(LOCK_WAIT, (wants[0].path, command.id))
-    if waits is not None:
-        return _same(waits, wants)
+        deadlocks.admit(rows, freed, now)
+        return Granted(command.lease, held[0].token, wants, held[0].since)
     row = held[0]
     within = dict.fromkeys([*((one.path, one.id) for one in held), *command.within])
     new = LockWaitRow(
-        "", row.id, "", "", row.owner, row.session, row.task, row.attempt, row.priority, FIRST, 0, now, row.born,
-        deadlocks.stored(list(within)),
+        "", command.id, "", "", row.owner, row.session, row.task, row.attempt, row.priority, FIRST, LAST, now, row.born,
+        deadlocks.stored(list(within)), row.id,
     )  # fmt: skip
-    return _settle(rows, Request(row.id, wants, row.owner, FIRST, 1 << 62), new, command.wait, now)
-
-
-def _same(waits: LockWaitRow, wants: tuple[Want, ...]) -> Waits:
-    if lock_queue.wants_of(waits) != wants:
-        raise ConflictError(
-            f"the lease on {', '.join(shown(want.path) for want in wants)} waits for another conversion: await that one first",
-            lease=waits.id,
-        )
-    return Waits(waits.id)
+    return _settle(rows, Request.of(new, wants), new, command.wait, now, freed)
 
 
 def mine(rows: Rows, id: str, session: str, paths: Sequence[str]) -> list[LockHeldRow]:
@@ -254,7 +264,8 @@ def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
 
     Nothing of it was lost without notice: whoever asks knows whether the lease was its own.
     """
-    waits = lock_queue.request_at(rows, command.paths[0], command.id)
+    place = command.paths[0]
+    waits = lock_queue.request_at(rows, place, command.id) or lock_queue.conversion_at(rows, place, command.id)
     freed: list[str] = []
     if waits is not None and waits.session == command.session:
         lock_queue.leave(rows, waits)
@@ -266,16 +277,17 @@ def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
     return bool(freed)
 
 
-def give_up(rows: Rows, command: Release, now: float, policy: Settings) -> Granted | LockHeldError | None:
+def give_up(rows: Rows, command: GiveUp, now: float, policy: Settings) -> Granted | LockHeldError | None:
     """The patience of a waiter is over: its request is taken back (a lease that would convert keeps what it has).
 
-    The answer says who was in its way; or what it has, if it waits no more (a conversion was granted if the token is a new one);
-    None when it was refused.
+    The answer says who was in its way; or what it was granted, if it waits no more; None when it was refused.
     """
     waits = rows.one(LOCK_WAIT, (command.paths[0], command.id))
     if waits is None or waits.session != command.session:
-        held = rows.one(LOCK_HELD, (command.paths[0], command.id))
-        return None if held is None or held.session != command.session else Granted(command.id, held.token, (), held.since)
+        held = rows.one(LOCK_HELD, (command.paths[0], command.lease))
+        if held is None or held.session != command.session or command.id not in (held.id, held.conversion):
+            return None
+        return Granted(command.lease, held.token, (), held.since)
     request = Request.of(waits)
     refusal = _refusal(request, next(lock_queue.holders(rows, request), None), next(lock_queue.earlier(rows, request), None))
     lock_queue.leave(rows, waits)
@@ -291,7 +303,7 @@ def leave(rows: Rows, command: Leave, now: float, policy: Settings) -> bool:
 def evict(rows: Rows, command: Evict, now: float, policy: Settings) -> int:
     """Take a lock away: its holder hears that it is lost. Returns how many paths were freed."""
     held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
-    freed = _withdrawn(rows, rows.get(LOCK_WAIT, [(row.path, row.id) for row in held]))  # it would have been converted
+    freed = _withdrawn(rows, [lock_queue.conversion_at(rows, row.path, row.id) for row in held[:1]])
     freed += _free(rows, held, Kind.RESOURCE_LOST, now)
     deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
     return len(held)

@@ -239,11 +239,20 @@ class LockHeldRow(NamedTuple):
     since: float
     born: float
     """When its task was submitted, or it was asked for itself: of a deadlock the youngest is refused."""
+    conversion: str | None = None
+    """The request that converted it last."""
 
     @classmethod
     def of(cls, row: LockWaitRow) -> LockHeldRow:
         """What a request becomes when it is granted; mode and token are set by who grants it."""
-        return cls(row.path, row.id, row.mode, row.owner, 0, row.session, row.task, row.attempt, row.priority, row.since, row.born)
+        return cls(
+            row.path, row.lease, row.mode, row.owner, 0, row.session, row.task, row.attempt, row.priority, row.since, row.born
+        )
+
+    @property
+    def lease(self) -> str:
+        """Whose it is: the same as of the requests that would convert it."""
+        return self.id
 
 
 class LockWaitRow(NamedTuple):
@@ -251,7 +260,7 @@ class LockWaitRow(NamedTuple):
 
     path: str
     id: str
-    """Of the lease that it becomes, or that it converts."""
+    """The request's; an acquisition becomes the lease of this id."""
     mode: str
     wants: str
     """All that is wanted, as JSON ``[[path, mode], ...]``: granted as a whole."""
@@ -267,6 +276,13 @@ class LockWaitRow(NamedTuple):
     born: float
     within: str | None
     """The locks inside whose blocks it was asked for, as JSON ``[[path, id], ...]``."""
+    converts: str | None = None
+    """The lease that it would convert."""
+
+    @property
+    def lease(self) -> str:
+        """The lease that it becomes, or that it converts."""
+        return self.id if self.converts is None else self.converts
 
 
 TASK: Table[TaskRow] = Table(

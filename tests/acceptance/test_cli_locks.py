@@ -198,7 +198,7 @@ class TestShow:
         for number in (1, 2):
             ask(desk, f"l{number}", ("a", "S"), session=f"s{number}")
         ask(desk, "l3", ("a", "X"), session="s3")
-        command = Convert("l2", "s2", ("a/",), "X", True)
+        command = Convert("c1", "l2", "s2", ("a/",), "X", True)
         desk.write(lambda rows, now: locks.convert(rows, command, now, LASTING))
         lines = drawn(desk, "a")
         assert lines[5:7] == [

@@ -80,7 +80,8 @@ def _seen(folder: Path, token: int) -> bool:
 
 async def kill_rounds(folder: Path, settings: Settings, rounds: int, seed: int) -> list[float]:
     """Kill who holds and scribbles, at a random moment, again and again; the seconds until the next one held."""
-    draw, seconds, tokens = random.Random(seed), [], []
+    draw, seconds, tokens = random.Random(seed), [], [0]
+    (folder / "report.md").write_text("0 " * WORDS)  # the first may die before its first write
     async with AsyncExitStack() as stack:
         children = [await stack.enter_async_context(process(folder, settings)) for _ in range(3)]
         await asyncio.sleep(settings.session_ttl)  # so that those left are old enough to judge

@@ -21,11 +21,15 @@ FAULTS: tuple[Fault, ...] = (
     _fault("what lies beside is taken for below", lock_queue, "end_of", '"0"', '"1"', "grants", "refusals"),
     _fault("only the first path is looked at", lock_queue, "holders", "request.wants", "request.wants[:1]", *EXCLUSION),
     _fault("a dead session's lock counts", lock_queue, "holders", "and is_live(rows, row.session)", "", "grants", "refusals"),
-    _fault("an owner is in its own way", lock_queue, "Request.is_mine", "row.owner == self.owner", "False", "grants", "refusals"),
-    _fault("nobody is an owner of his own", lock_queue, "Request.is_mine", "self.owner is not None and", "", *EXCLUSION),
+    _fault("an owner is in its own way", lock_queue, "of_one_party", "one.owner is None or", "True or", "grants", "refusals"),
+    _fault("nobody is an owner of his own", lock_queue, "of_one_party", "one.owner is None or", "", *EXCLUSION),
     _fault(
-        "a conversion is in its own way", lock_queue, "Request.is_mine",
-        "row.id == self.id or", "", "grants", "refusals", "deadlocks",
+        "two attempts of a task are one owner", lock_queue, "of_one_party",
+        "or one.attempt == other.attempt", "or True", *EXCLUSION,
+    ),
+    _fault(
+        "a conversion is in its own way", lock_queue, "of_one_party",
+        "one.lease == other.lease", "one.lease == other.lease and False", "grants", "refusals", "deadlocks",
     ),
     _fault("a long range ends at its first page", lock_queue, "_pages", "if len(found) < limit:", "if True:", *EXCLUSION),
     # the line
@@ -57,7 +61,10 @@ FAULTS: tuple[Fault, ...] = (
     _fault("nobody is looked at behind a conversion", lock_queue, "_next_at", "row.rank != FIRST and", "", "forgotten"),
     _fault("nobody is looked at behind the dead", lock_queue, "_next_at", "and is_live(rows, row.session)", "", "forgotten"),
     _fault("those granted together exclude each other", lock_queue, "_fitting", "and not _meets(request, given)", "", "exclusion"),
-    _fault("those granted together are of one owner", lock_queue, "_meets", "parties != {request.party}", "True", "forgotten"),
+    _fault(
+        "those granted together are of one owner", lock_queue, "_meets",
+        "not all(of_one_party(request, other) for other in others)", "True", "forgotten",
+    ),
     _fault("the dead are granted", lock_queue, "_fitting", "is_live(rows, row.session) and", "", "grants", "exclusion"),
     _fault("a release wakes nobody", locks, "release", "deadlocks.admit(", "(lambda *a: None)(", "forgotten"),
     _fault("who gives up wakes nobody", locks, "give_up", "deadlocks.admit(", "(lambda *a: None)(", "forgotten"),
@@ -87,7 +94,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a conversion keeps its token", lock_queue, "grant",
         "token = _token(rows, now)",
-        "kept = rows.one(LOCK_HELD, (request.wants[0].path, request.id))\n    token = kept.token if kept else _token(rows, now)",
+        "kept = rows.one(LOCK_HELD, (request.wants[0].path, request.lease))\n    token = kept.token if kept else _token(rows, now)",
         "tokens",
     ),
     _fault("any token will do", locks, "require_cover", "row.token != guard.token", "False", "fence"),
@@ -138,7 +145,32 @@ FAULTS: tuple[Fault, ...] = (
     _fault("a handler without claim acquires", locks, "_born", "if claims.held(", "if False and claims.held(", "refusals"),
     _fault("a repeated request is a new one", locks, "acquire", "if known is not None:", "if False:", "crash", "repeats"),
     _fault("a part of a lease is the lease", locks, "_known", "    if held:\n", "    if False:\n", "crash", "refusals"),
-    _fault("another conversion is the same", locks, "_same", "!= wants", "is None", "refusals"),
+    _fault(
+        "another conversion is the same", locks, "convert",
+        "and waits.id == command.id", "", "answers of a lock", "rows of a lock", "refusals", "repeats",
+    ),
+    _fault("a repeated conversion is a new one", locks, "convert", "waits.id == command.id", "False", "refusals", "repeats"),
+    _fault(
+        "a conversion that nobody awaits waits on", locks, "convert",
+        "_withdrawn(rows, [waits])", "_withdrawn(rows, [])", "rows of a lock",
+    ),
+    _fault(
+        "who waited behind a replaced conversion is forgotten", locks, "_settle",
+        "rows, lock_queue.admit(rows, freed, now))], now)", "rows, [])], now)", "forgotten",
+    ),
+    _fault(
+        "who waited behind a conversion that was needless is forgotten", locks, "convert",
+        "deadlocks.admit(rows, freed, now)", "pass", "forgotten",
+    ),
+    _fault("a conversion is told as an acquisition", lock_queue, "grant", "token, conversion)", "token)", "grants"),
+    _fault(
+        "a conversion of the past was granted", locks, "give_up",
+        "or command.id not in (held.id, held.conversion)", "", "answers of a lock",
+    ),
+    _fault(
+        "a released lease is converted", locks, "release",
+        "or lock_queue.conversion_at(rows, place, command.id)", "", "rows of a lock", "grants", "crash", "leak",
+    ),
     _fault(
         "a conversion forgets what it had", locks, "convert",
         "combine(row.mode, command.mode)", "command.mode", "rows of a lock", "grants", "repeats",

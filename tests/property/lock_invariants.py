@@ -12,13 +12,13 @@ from itertools import combinations
 from typing import Any
 
 from autogen_coord.core.lock_queue import ARRIVED, FIRST, INCARNATION, TOKENS, WAITING
-from autogen_coord.core.locks import Acquire, Deadlocked, Granted, Waits
+from autogen_coord.core.locks import Acquire, Convert, Deadlocked, Granted, Waits
 from autogen_coord.core.store import Change
 from autogen_coord.core.tables import COUNTER, EVENT, LOCK_HELD, LOCK_WAIT, QUEUE, TASK, LockHeldRow, LockWaitRow
 from autogen_coord.errors import CoordError, LockHeldError
 
 from .invariants import Watch, require
-from .lock_paper import RIGHTS, Asks, Key, Paper, clash, gives, least, text
+from .lock_paper import RIGHTS, Asks, Key, Paper, clash, gives, least, mine, text
 from .lock_programs import Cover
 from .programs import Command
 
@@ -125,7 +125,7 @@ class Replay:
     def _locked(self, at: int, data: dict[str, Any]) -> int:
         """A grant: right at this moment, whole, and under a new token."""
         paper, token = self.paper, data["token"]
-        asks = paper.waits.get(data["lease"])
+        asks = paper.waits.get(data.get("conversion", data["lease"]))
         require(asks is not None, "grants", self.rule, "granted what nobody asked for:", data)
         assert asks is not None
         require(paper.lives(asks.row.session), "grants", "granted to the dead:", asks)
@@ -139,13 +139,15 @@ class Replay:
             require(not passed, "order", self.rule, "the conversion", asks, "passed", passed)
         rows = self.events[at : at + len(asks.wants)]
         told = [(row.subject + "/", json.loads(row.data or "")) for row in rows]
-        wants = [(path, {"mode": mode, "lease": asks.id, "token": token}) for path, mode in asks.wants]
+        as_what = {"lease": asks.lease, "token": token} | ({"conversion": asks.id} if asks.converts else {})
+        wants = [(path, {"mode": mode} | as_what) for path, mode in asks.wants]
         require(told == wants, "grants", self.rule, asks, "was told", told)
         require(token > self.watch.token, "tokens", self.rule, token, "after", self.watch.token)
         self.watch.token = token
         del paper.waits[asks.id]
         for path, mode in asks.wants:
-            paper.held[path, asks.id] = LockHeldRow.of(asks.row)._replace(path=path, mode=mode, token=token, since=self.now)
+            held = LockHeldRow.of(asks.row)._replace(path=path, mode=mode, token=token, since=self.now)
+            paper.held[path, asks.lease] = held._replace(conversion=asks.id if asks.converts else None)
         return len(rows)
 
     def _deadlocked(self, row: Any, data: dict[str, Any]) -> None:
@@ -202,8 +204,7 @@ class Replay:
         paper = self.paper
         living = [row for row in paper.held.values() if paper.lives(row.session)]
         for one, other in combinations(living, 2):
-            mine = one.id == other.id or (one.owner is not None and one.owner == other.owner)
-            apart = mine or not clash(one.mode, one.path, other.mode, other.path)
+            apart = mine(one, other) or not clash(one.mode, one.path, other.mode, other.path)
             require(apart, "exclusion", self.rule, one, "beside", other)
         for asks in paper.waits.values():
             # who is kept by one that is dead is looked at when that one is buried, or when another gets out of its way
@@ -245,26 +246,28 @@ class Replay:
 
     def _convert(self) -> bool:
         body, paper = self.body, self.paper
-        held = [row for path in body.paths if (row := paper.held.get((path, body.id))) and row.session == body.session]
+        held = [row for path in body.paths if (row := paper.held.get((path, body.lease))) and row.session == body.session]
         if len(held) < len(body.paths) or not paper.lives(body.session):
             return self._refused_with("lease_lost")
+        if body.id in paper.waits:
+            require(self.answer == Waits(body.id), "repeats", body, self.answer)
+            return False
         wants = tuple((row.path, least(row.mode, body.mode)) for row in held)
-        if all(mode == row.mode for (_, mode), row in zip(wants, held, strict=True)):
+        abandoned = [asks.id for asks in paper.waits.values() if asks.row.converts == body.lease]
+        enough = all(mode == row.mode for (_, mode), row in zip(wants, held, strict=True))
+        if self.error is None or enough:
+            for id in abandoned:
+                self._leave_line(id)
+        if enough:
             require(isinstance(self.answer, Granted) and self.answer.token == held[0].token, "repeats", body, self.answer)
-            return False
-        known = paper.waits.get(body.id)
-        if known is not None:
-            if known.wants != wants:
-                return self._refused_with("conflict")
-            require(isinstance(self.answer, Waits), "repeats", body, self.answer)
-            return False
+            return bool(abandoned)
         row = held[0]
         inside = list(dict.fromkeys([*((one.path, one.id) for one in held), *body.within]))
         asks = LockWaitRow(
-            row.path, row.id, wants[0][1], text(wants), row.owner, row.session, row.task, row.attempt, row.priority, FIRST,
-            self._last(), self.now, row.born, text(inside),
+            row.path, body.id, wants[0][1], text(wants), row.owner, row.session, row.task, row.attempt, row.priority, FIRST,
+            self._last(), self.now, row.born, text(inside), row.id,
         )  # fmt: skip
-        return self._ask(Asks(row.id, wants, asks))
+        return self._ask(Asks(body.id, wants, asks))
 
     def _last(self) -> int:
         counter = self.watch.mirror.rows(COUNTER).get(ARRIVED)
@@ -283,7 +286,13 @@ class Replay:
         require(self.error is None, "refusals", self.rule, self.body, repr(self.error))
         if not blocked:
             first = json.loads(self.events[0].data or "") if self.events else {}
-            require(first.get("lease") == asks.id, "grants", self.rule, self.body, "is not granted, though it is free")
+            require(
+                first.get("conversion", first.get("lease")) == asks.id,
+                "grants",
+                self.rule,
+                self.body,
+                "is not granted, though it is free",
+            )
         paper.waits[asks.id] = asks
         return True
 
@@ -299,7 +308,8 @@ class Replay:
 
     def _acquire_answer(self) -> None:
         id, answer = self.body.id, self.answer
-        held = [row for row in self.paper.held.values() if row.id == id]
+        lease = self.body.lease if isinstance(self.body, Convert) else id
+        held = [row for row in self.paper.held.values() if row.id == lease]
         if id in self.refused:
             require(answer == Deadlocked(tuple(self.refused[id])), "answers of a lock", self.rule, self.body, answer)
         elif id in self.paper.waits:
@@ -312,13 +322,14 @@ class Replay:
 
     def _release(self) -> bool:
         body, paper = self.body, self.paper
-        asks = paper.waits.get(body.id)
-        gone = asks is not None and asks.row.session == body.session and asks.wants[0][0] in body.paths
-        if gone:
-            self._leave_line(body.id)
+        place = body.paths[0]
+        some = [one for one in paper.waits.values() if body.id in (one.id, one.lease) and one.row.session == body.session]
+        gone = [one.id for one in some if place in [path for path, _ in one.wants]]
+        for id in gone:
+            self._leave_line(id)
         self._free(lambda row: row.id == body.id and row.path in body.paths and row.session == body.session)
-        require(self.answer == (gone or bool(self.freed)), "answers of a lock", self.rule, body, self.answer)
-        return gone or bool(self.freed)
+        require(self.answer == bool(gone or self.freed), "answers of a lock", self.rule, body, self.answer)
+        return bool(gone or self.freed)
 
     def _give_up(self) -> bool:
         body, paper = self.body, self.paper
@@ -327,7 +338,8 @@ class Replay:
             self._facts_if_blocked(asks)
             self._leave_line(body.id)
             return True
-        held = [row for row in paper.held.values() if (row.id, row.session) == (body.id, body.session)]
+        held = [row for row in paper.held.values() if (row.id, row.session) == (body.lease, body.session)]
+        held = [row for row in held if body.id in (row.id, row.conversion)]
         token = self.answer.token if isinstance(self.answer, Granted) else None
         require(token == (held[0].token if held else None), "answers of a lock", self.rule, body, self.answer)
         return False
@@ -340,8 +352,9 @@ class Replay:
     def _evict(self) -> bool:
         body = self.body
         self._free(lambda row: row.id == body.id and row.path in body.paths)
-        if self.freed and body.id in self.paper.waits:
-            self._leave_line(body.id)
+        if self.freed:
+            for id in [asks.id for asks in self.paper.waits.values() if asks.row.converts == body.id]:
+                self._leave_line(id)
         require(self.answer == len(self.freed), "answers of a lock", self.rule, body, self.answer)
         return bool(self.freed)
 
@@ -357,22 +370,19 @@ class Replay:
 
     def _bury(self) -> bool:
         """A slice: which rows is its own affair, but what waits goes before what is held, and nothing is another's."""
-        session, paper, most = self.body.session, self.paper, self.watch.policy.slice
+        session, most = self.body.session, self.watch.policy.slice
         waits = [change.old for change in self.changes if change.table is LOCK_WAIT and change.new is None]
         told = {
             data[name]
             for row in self.events
             for data in [json.loads(row.data or "")]
-            for name in ("lease", "victim")
+            for name in ("lease", "conversion", "victim")
             if name in data
         }
         for id in {row.id for row in waits if row.session == session and row.id not in told}:
             self._leave_line(id)
         lost = [row for row in self.events if row.kind in ("resource.lost", "resource.unlocked")]
         keys = {(row.subject + "/", json.loads(row.data or "")["lease"]) for row in lost}
-        converted = {id for _, id in keys if id in paper.waits and paper.waits[id].row.session == session}
-        for id in converted:
-            self._leave_line(id)
         self._free(lambda row: row.session == session and (row.path, row.id) in keys)
         require(len(keys) <= most, "slices", self.rule, "freed", len(keys), "of", most)
         return True

@@ -70,6 +70,11 @@ class Asks(NamedTuple):
     row: LockWaitRow
 
     @property
+    def lease(self) -> str:
+        """Whose rows it becomes."""
+        return self.row.converts or self.id
+
+    @property
     def place(self) -> tuple[float, int]:
         return self.row.rank, self.row.arrived
 
@@ -84,6 +89,13 @@ class Asks(NamedTuple):
 
 
 Node = LockHeldRow | Asks
+
+
+def mine(one: Node, other: Node) -> bool:
+    """Of one lease, or of one owner; but two attempts of a task are never one."""
+    (first, a), (second, b) = ((node.lease, node.row if isinstance(node, Asks) else node) for node in (one, other))
+    attempts = a.task is not None and a.task == b.task and a.attempt != b.attempt
+    return first == second or (a.owner is not None and a.owner == b.owner and not attempts)
 
 
 class Paper:
@@ -109,8 +121,7 @@ class Paper:
         """Who holds what excludes it; with ``dead``, also those whose session is dead and not buried."""
         out = []
         for held in self.held.values():
-            mine = held.id == asks.id or (held.owner is not None and held.owner == asks.row.owner)
-            if not mine and (dead or self.lives(held.session)):
+            if not mine(asks, held) and (dead or self.lives(held.session)):
                 if any(clash(mode, path, held.mode, held.path) for path, mode in asks.wants):
                     out.append(held)
         return out
@@ -122,16 +133,13 @@ class Paper:
         return [other for other in self.waits.values() if other.place < asks.place and self.excludes(asks, other, dead)]
 
     def excludes(self, asks: Asks, other: Asks, dead: bool = False) -> bool:
-        mine = other.id == asks.id or (other.row.owner is not None and other.row.owner == asks.row.owner)
-        if mine or not (dead or self.lives(other.row.session)):
+        if mine(asks, other) or not (dead or self.lives(other.row.session)):
             return False
         return any(clash(mode, path, theirs, place) for path, mode in asks.wants for place, theirs in other.wants)
 
     def has_it(self, asks: Asks) -> bool:
         """Whether its owner holds already all that it asks for: then it is not asked to stand in line."""
-        own = [
-            row for row in self.held.values() if row.owner is not None and row.owner == asks.row.owner and self.lives(row.session)
-        ]
+        own = [row for row in self.held.values() if row.owner is not None and mine(asks, row) and self.lives(row.session)]
         return all(any(gives(row.mode, row.path, path) >= RIGHTS[mode] for row in own) for path, mode in asks.wants)
 
     def blocked(self, asks: Asks, dead: bool = False) -> bool:
@@ -147,7 +155,7 @@ class Paper:
 
     def is_inside(self, asks: Asks, held: LockHeldRow) -> bool:
         inside = [tuple(key) for key in json.loads(asks.row.within or "[]")]
-        if (held.path, held.id) in inside or held.id == asks.id or (held.owner is not None and held.owner == asks.row.owner):
+        if (held.path, held.id) in inside or mine(asks, held):
             return True
         child = self.queue.get(asks.row.task) if asks.row.task is not None else None
         while child is not None and child.parent is not None:

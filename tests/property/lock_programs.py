@@ -15,7 +15,7 @@ from autogen_coord.core import bodies, locks
 from autogen_coord.core.claims import GiveBack
 from autogen_coord.core.lock_modes import MODES, SEPARATOR
 from autogen_coord.core.lock_queue import Want
-from autogen_coord.core.locks import Acquire, Convert, Evict, Granted, Guard, Handler, Leave, Release
+from autogen_coord.core.locks import Acquire, Convert, Evict, GiveUp, Granted, Guard, Handler, Leave, Release
 from autogen_coord.core.sessions import LIVE, Declare
 from autogen_coord.core.store import Rows
 from autogen_coord.core.tables import LOCK_HELD, LOCK_WAIT, SESSION, LockHeldRow, LockWaitRow
@@ -65,6 +65,7 @@ class LockWorld(World):
     def __init__(self, policy: Settings) -> None:
         super().__init__(policy)
         self.asked: list[Acquire] = []
+        self.conversions: list[Convert] = []
         self.guards: list[Guard] = []
 
     def heard(self, command: Command, answer: Any) -> None:
@@ -79,6 +80,10 @@ class LockWorld(World):
             if session in (None, row.session):
                 found.setdefault(row.id, []).append(row)
         return found
+
+    def converts(self, command: Convert) -> Command:
+        self.conversions.append(command)
+        return Command("locks.convert", command)
 
     def in_part(self) -> list[Acquire]:
         """Requests of which a part was taken away since they were granted."""
@@ -284,7 +289,9 @@ def _convert(w: LockWorld, r: random.Random) -> Command | None:
     leases = w.leases()
     if not leases or r.random() < 0.05:
         found = w.lease(r)
-        return None if found is None else Command("locks.convert", Convert(*found, r.choice(MODES), r.random() < 0.8))
+        return None if found is None else w.converts(Convert(w.fresh(r, "c"), *found, r.choice(MODES), r.random() < 0.8))
+    if w.conversions and r.random() < 0.05:
+        return Command("locks.convert", r.choice(w.conversions[-5:]))  # once more, after an answer that was lost
     taken = [row.path for rows in leases.values() for row in rows]
     shared = [id for id, rows in leases.items() if any(taken.count(row.path) > 1 for row in rows)]
     id = r.choice(shared) if shared and r.random() < 0.6 else r.choice(list(leases))
@@ -292,7 +299,8 @@ def _convert(w: LockWorld, r: random.Random) -> Command | None:
     session = rows[0].session if r.random() < 0.95 else w.session(r)
     outer = [(row.path, row.id) for other in w.leases(session).values() for row in other if row.id != id and r.random() < 0.3]
     mode = r.choice((*MODES, "X", "S"))
-    return Command("locks.convert", Convert(id, session, tuple(row.path for row in rows), mode, r.random() < 0.85, tuple(outer)))
+    paths = tuple(row.path for row in rows)
+    return w.converts(Convert(w.fresh(r, "c"), id, session, paths, mode, r.random() < 0.85, tuple(outer)))
 
 
 @_op(1)
@@ -309,13 +317,15 @@ def _convert_shared(w: LockWorld, r: random.Random) -> Command | None:
         return None
     row = r.choice(some)
     paths = tuple(held.path for held in w.leases()[row.id])
-    return Command("locks.convert", Convert(row.id, row.session, paths, r.choice(("S", "IX", "SIX", "X")), r.random() < 0.9))
+    mode = r.choice(("S", "IX", "SIX", "X"))
+    return w.converts(Convert(w.fresh(r, "c"), row.id, row.session, paths, mode, r.random() < 0.9))
 
 
 @_op(1)
 def _release_shared(w: LockWorld, r: random.Random) -> Command | None:
     """One that does not wait for more, so that others get on."""
-    some = [row for row in _shared(w) if row.id not in w.requests()]
+    converting = {row.converts for row in w.requests().values()}
+    some = [row for row in _shared(w) if row.id not in converting]
     if not some:
         return None
     row = r.choice(some)
@@ -340,15 +350,19 @@ def _release(w: LockWorld, r: random.Random) -> Command | None:
 
 @_op(3)
 def _give_up(w: LockWorld, r: random.Random) -> Command | None:
-    waits = list(w.requests().values())
-    found = w.lease(r)
-    if waits and r.random() < 0.8:
+    """Of one that waits; else late: a lease that was granted, or a conversion of the past."""
+    waits, late = list(w.requests().values()), w.lease(r)
+    if waits and r.random() < 0.7:
         row = r.choice(waits)
-        found = row.id, row.session, tuple(path for path, _ in bodies.decode(row.wants))
-    if found is None:
+        asked = GiveUp(row.id, row.converts or row.id, row.session, tuple(path for path, _ in bodies.decode(row.wants)))
+    elif w.conversions and r.random() < 0.6:
+        past = r.choice(w.conversions[-10:])
+        asked = GiveUp(past.id, past.lease, past.session, past.paths)
+    elif late is not None:
+        asked = GiveUp(late[0], *late)
+    else:
         return None
-    id, session, paths = found
-    return Command("locks.give_up", Release(id, session if r.random() < 0.93 else w.session(r), paths))
+    return Command("locks.give_up", asked if r.random() < 0.93 else asked._replace(session=w.session(r)))
 
 
 @_op(1)

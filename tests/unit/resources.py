@@ -7,7 +7,7 @@ from typing import Any
 from autogen_coord.core import locks
 from autogen_coord.core.lock_modes import shown, stored
 from autogen_coord.core.lock_queue import Want, waiting
-from autogen_coord.core.locks import Acquire, Answer, Convert, Evict, Granted, Guard, Release, Waits
+from autogen_coord.core.locks import Acquire, Answer, Convert, Evict, GiveUp, Granted, Guard, Release, Waits
 from autogen_coord.core.store import Range
 from autogen_coord.core.tables import EVENT, LOCK_HELD, LOCK_WAIT, EventRow
 from tests.conftest import Ground
@@ -39,15 +39,20 @@ class Resources:
     def paths(self, id: str) -> tuple[str, ...]:
         return tuple(want.path for want in self.asked[id].wants)
 
-    def convert(self, id: str, mode: str, *, wait: bool = True, session: str = "s1", within: tuple[str, ...] = ()) -> Answer:
+    def convert(
+        self, id: str, mode: str, *, wait: bool = True, session: str = "s1", within: tuple[str, ...] = (), request: str = ""
+    ) -> Answer:
+        """``request``: its id, else the lease's and a ``+``."""
         keys = tuple((path, lease) for lease in within for path in self.paths(lease))
-        return self.ground.do(locks.convert, Convert(id, session, self.paths(id), mode, wait, keys))
+        return self.ground.do(locks.convert, Convert(request or f"{id}+", id, session, self.paths(id), mode, wait, keys))
 
     def release(self, id: str, session: str = "s1") -> bool:
         return self.ground.do(locks.release, Release(id, session, self.paths(id)))
 
-    def give_up(self, id: str, session: str = "s1") -> Any:
-        return self.ground.do(locks.give_up, Release(id, session, self.paths(id)))
+    def give_up(self, id: str, session: str = "s1", lease: str = "") -> Any:
+        """An acquisition by its id, a conversion by its own."""
+        lease = lease or id.rstrip("+")
+        return self.ground.do(locks.give_up, GiveUp(id, lease, session, self.paths(lease)))
 
     def evict(self, id: str) -> int:
         return self.ground.do(locks.evict, Evict(id, self.paths(id)))

@@ -189,30 +189,50 @@ async def test_a_conversion_is_not_granted_by_the_old_event_of_its_lease(ground:
     lease = await ground.lease(S, token=7)
     converting = asyncio.ensure_future(lease.convert(X, wait=None))
     command, answer = await ground.process.command(locks.convert)
-    say(answer, Waits(lease.id))
+    say(answer, Waits(command.id))
     ground.tell(Kind.RESOURCE_LOCKED, lease=lease.id, token=7, mode="S")
+    ground.tell(Kind.RESOURCE_LOCKED, lease=lease.id, conversion="c-another", token=8, mode="X")
+    ground.tell(Kind.RESOURCE_DEADLOCKED, victim="c-another", cycle=["of long ago"])
     await asyncio.sleep(0.01)
     assert not converting.done()
     assert lease.mode == S
-    ground.tell(Kind.RESOURCE_LOCKED, lease=lease.id, token=8, mode="X")
+    ground.tell(Kind.RESOURCE_LOCKED, lease=lease.id, conversion=command.id, token=9, mode="X")
     async with soon():
         await converting
+    assert (lease.mode, lease.token) == (X, 9)
+    assert (command.lease, command.within) == (lease.id, (("a/", lease.id),))
+
+
+async def test_a_conversion_that_is_cancelled_does_not_stand_in_the_way_of_the_next(ground: Ground) -> None:
+    """Its giving up is late, and finds nothing that is the next one's."""
+    lease = await ground.lease(S, token=7)
+    first = asyncio.ensure_future(lease.convert(X, wait=None))
+    command, answer = await ground.process.command(locks.convert)
+    say(answer, Waits(command.id))
+    await until(lambda: ground.leases._waiting[command.id].waits)
+    first.cancel()
+    given_up, late = await ground.process.command(locks.give_up)
+    assert (given_up.id, given_up.lease) == (command.id, lease.id)
+    second = asyncio.ensure_future(lease.convert(X, wait=None))
+    again, answer = await ground.process.command(locks.convert)
+    assert again.id != command.id
+    say(answer, Waits(again.id))
+    say(late, None)
+    ground.tell(Kind.RESOURCE_LOCKED, lease=lease.id, conversion=again.id, token=8, mode="X")
+    async with soon():
+        await second
     assert (lease.mode, lease.token) == (X, 8)
-    assert command.within == (("a/", lease.id),)
 
 
-async def test_a_conversion_that_is_refused_by_an_old_event_is_taken_back_as_well(ground: Ground) -> None:
+async def test_a_conversion_that_was_granted_as_it_was_cancelled_is_known_to_the_lease(ground: Ground) -> None:
     lease = await ground.lease(S, token=7)
     converting = asyncio.ensure_future(lease.convert(X, wait=None))
-    _, answer = await ground.process.command(locks.convert)
-    say(answer, Waits(lease.id))
-    ground.tell(Kind.RESOURCE_DEADLOCKED, victim=lease.id, cycle=["of long ago"])
-    with pytest.raises(DeadlockError):
-        async with soon():
-            await converting
-    given_up, answer = await ground.process.command(locks.give_up)
-    assert given_up.id == lease.id
-    answer.set_result(Granted(lease.id, 8, (), 3.0))  # it was granted in this very moment: the lease knows
+    command, answer = await ground.process.command(locks.convert)
+    say(answer, Waits(command.id))
+    await until(lambda: ground.leases._waiting[command.id].waits)
+    converting.cancel()
+    _, answer = await ground.process.command(locks.give_up)
+    answer.set_result(Granted(lease.id, 8, (), 3.0))
     await until(lambda: (lease.token, lease.mode) == (8, X))
 
 
@@ -231,12 +251,12 @@ async def test_a_conversion_whose_patience_ended_and_that_was_refused_meanwhile_
     """Its rows are there, as they were before: that is no grant."""
     lease = await ground.lease(S, token=7)
     converting = asyncio.ensure_future(lease.convert(X, wait=0.01))
-    _, answer = await ground.process.command(locks.convert)
-    say(answer, Waits(lease.id))
+    command, answer = await ground.process.command(locks.convert)
+    say(answer, Waits(command.id))
     _, answer = await ground.process.command(locks.give_up)
-    say(answer, Granted(lease.id, 7, (), 1.0))
+    say(answer, None)
     await asyncio.sleep(0.01)
-    ground.tell(Kind.RESOURCE_DEADLOCKED, victim=lease.id, cycle=["one", "two"])
+    ground.tell(Kind.RESOURCE_DEADLOCKED, victim=command.id, cycle=["one", "two"])
     with pytest.raises(DeadlockError, match="one -> two"):
         async with soon():
             await converting

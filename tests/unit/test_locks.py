@@ -330,7 +330,7 @@ def test_an_evicted_holder_hears_of_it_and_the_next_is_granted(res: Resources) -
 def test_an_evicted_lease_is_not_converted_later(res: Resources) -> None:
     res.hold("a", "x S")
     res.hold("b", "x S")
-    assert res.convert("a", "X") == Waits("a")
+    assert res.convert("a", "X") == Waits("a+")
     res.evict("a")
     res.release("b")
     assert (res.holders, res.waiters) == ([], [])

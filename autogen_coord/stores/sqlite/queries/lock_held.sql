@@ -1,20 +1,20 @@
 -- name: load
 WITH wanted (path, id) AS (VALUES :keys)
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM wanted CROSS JOIN lock_held USING (path, id)
 WHERE namespace = ?;
 
 -- name: insert
 INSERT INTO lock_held (
-    namespace, path, id, mode, owner, token, session, task, attempt, priority, since, born
+    namespace, path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 ) VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 );
 
 -- name: update
 UPDATE lock_held SET
-    mode = ?, owner = ?, token = ?, session = ?, task = ?, attempt = ?, priority = ?, since = ?, born = ?
+    mode = ?, owner = ?, token = ?, session = ?, task = ?, attempt = ?, priority = ?, since = ?, born = ?, conversion = ?
 WHERE namespace = ? AND path = ? AND id = ?;
 
 -- name: delete
@@ -22,7 +22,7 @@ DELETE FROM lock_held WHERE namespace = ? AND path = ? AND id = ?;
 
 -- name: walk_key
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held
 WHERE namespace = ? AND path >= ? AND path < ?
 ORDER BY path, id
@@ -30,7 +30,7 @@ LIMIT ?;
 
 -- name: walk_key_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held
 WHERE namespace = ? AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
@@ -38,7 +38,7 @@ LIMIT ?;
 
 -- name: walk_by_mode
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_mode
 WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
 ORDER BY path, id
@@ -46,7 +46,7 @@ LIMIT ?;
 
 -- name: walk_by_mode_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_mode
 WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
@@ -54,7 +54,7 @@ LIMIT ?;
 
 -- name: walk_by_cover
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held
 WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
 ORDER BY id, path
@@ -62,7 +62,7 @@ LIMIT ?;
 
 -- name: walk_by_cover_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held
 WHERE namespace = ? AND path = ? AND mode IN ('S', 'SIX', 'X') AND id >= ? AND id < ?
 ORDER BY id DESC, path DESC
@@ -70,7 +70,7 @@ LIMIT ?;
 
 -- name: walk_by_session
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_session
 WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
 ORDER BY path, id
@@ -78,7 +78,7 @@ LIMIT ?;
 
 -- name: walk_by_session_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_session
 WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
@@ -86,7 +86,7 @@ LIMIT ?;
 
 -- name: walk_by_owner
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_owner
 WHERE namespace = ? AND owner = ? AND owner IS NOT NULL AND path >= ? AND path < ?
 ORDER BY path, id
@@ -94,7 +94,7 @@ LIMIT ?;
 
 -- name: walk_by_owner_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_owner
 WHERE namespace = ? AND owner = ? AND owner IS NOT NULL AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
@@ -102,7 +102,7 @@ LIMIT ?;
 
 -- name: walk_by_task
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_task
 WHERE namespace = ? AND task = ? AND task IS NOT NULL AND path >= ? AND path < ?
 ORDER BY path, id
@@ -110,7 +110,7 @@ LIMIT ?;
 
 -- name: walk_by_task_desc
 SELECT
-    path, id, mode, owner, token, session, task, attempt, priority, since, born
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_task
 WHERE namespace = ? AND task = ? AND task IS NOT NULL AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
