@@ -284,10 +284,11 @@ def give_up(rows: Rows, command: GiveUp, now: float, policy: Settings) -> Grante
     """
     waits = rows.one(LOCK_WAIT, (command.paths[0], command.id))
     if waits is None or waits.session != command.session:
-        held = rows.one(LOCK_HELD, (command.paths[0], command.lease))
-        if held is None or held.session != command.session or command.id not in (held.id, held.conversion):
+        held = rows.get(LOCK_HELD, [(path, command.lease) for path in command.paths])
+        first = held[0]
+        if first is None or any(row is None or row.session != command.session or row.token != first.token for row in held):
             return None
-        return Granted(command.lease, held.token, (), held.since)
+        return Granted(command.lease, first.token, (), first.since) if command.id in (first.id, first.conversion) else None
     request = Request.of(waits)
     refusal = _refusal(request, next(lock_queue.holders(rows, request), None), next(lock_queue.earlier(rows, request), None))
     lock_queue.leave(rows, waits)

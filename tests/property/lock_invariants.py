@@ -278,7 +278,7 @@ class Replay:
         paper = self.paper
         if paper.has_it(asks):
             self.known = asks.id
-        blocked = paper.blocked(asks) and asks.id != self.known
+        blocked = bool(paper.holders(asks) or (asks.id != self.known and paper.earlier(asks)))
         if blocked and not self.body.wait:
             self._refused_with("lock_held")
             self._facts(self.error, asks)
@@ -338,10 +338,10 @@ class Replay:
             self._facts_if_blocked(asks)
             self._leave_line(body.id)
             return True
-        held = [row for row in paper.held.values() if (row.id, row.session) == (body.lease, body.session)]
-        held = [row for row in held if body.id in (row.id, row.conversion)]
+        held = [row for path in body.paths if (row := paper.held.get((path, body.lease))) and row.session == body.session]
+        stands = len(held) == len(body.paths) and body.id in (held[0].id, held[0].conversion)
         token = self.answer.token if isinstance(self.answer, Granted) else None
-        require(token == (held[0].token if held else None), "answers of a lock", self.rule, body, self.answer)
+        require(token == (held[0].token if stands else None), "answers of a lock", self.rule, body, self.answer)
         return False
 
     def _facts_if_blocked(self, asks: Asks) -> None:
