@@ -20,7 +20,7 @@ from . import bodies, lock_modes, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
-from .giving_back import GivingBack
+from .giving_back import AGAIN, LONGEST, GivingBack, was_given_back
 from .ids import new_id
 from .lock_handles import ENCLOSING, Block, Lease
 from .lock_modes import LockMode
@@ -102,6 +102,8 @@ class Leases:
         handling = HANDLER.get()
         if handling is None or handling.process is not self._process:
             return None
+        if (handling.task, handling.attempt) not in self._process.dispatcher.running:
+            return None  # an `asyncio.Task` that outlived the handler which began it
         return Claim(self._process.session, handling.task, handling.attempt)
 
     async def convert(self, lease: Lease, mode: LockMode, wait: float | None) -> None:
@@ -177,6 +179,7 @@ class Leases:
     async def release(self, lease: Lease) -> None:
         """Give a lease back, and wait until that is written; whoever leaves now, it is. Raises: LeaseLostError, ClosedError."""
         lease.released = True
+        told = self._process.feed.cursor  # a loss before this would be known
         self._drop(lease.id)
         if (converting := self._waiting.get(lease.id)) is not None:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
@@ -185,6 +188,7 @@ class Leases:
             found = await self._process.line.offer(locks.release, command, ())
         except StoreError:
             found = await asyncio.shield(self._giving_back.write(locks.release, command))
+            found = found or await was_given_back(self._process.feed, lease.id, told)  # only the answer was lost
         except asyncio.CancelledError:  # it may have been dropped from the line; given back twice does no harm
             self._giving_back.write(locks.release, command)
             raise
@@ -253,12 +257,12 @@ class Leases:
             elif row.kind == Kind.RESOURCE_LOCKED and data["token"] > waiter.token:
                 waiter.settle(Granted(data["lease"], data["token"], waiter.wants, row.at))
 
-    def missed(self) -> None:
-        """Some of that was pruned unread: look at the rows themselves."""
+    def missed(self, tries: int = 0) -> None:
+        """Some of that was pruned unread: look at the rows themselves; again and again, until the store lets us."""
         if len(self):
-            self._process.spawn(self._look())
+            self._process.spawn(self._look(tries))
 
-    async def _look(self) -> None:
+    async def _look(self, tries: int) -> None:
         held = {key: lease for lease, _ in self._held.values() for key in lease.keys}
         waiting = {(waiter.wants[0].path, id): waiter for id, waiter in self._waiting.items() if waiter.waits}
         try:
@@ -266,7 +270,9 @@ class Leases:
                 Keys(LOCK_HELD, list(held)), Keys(LOCK_HELD, list(waiting)), Keys(LOCK_WAIT, list(waiting))
             )
         except CoordError as error:
-            log.warning("locks could not be looked at: %s", error.code)
+            wait = min(AGAIN * 2 ** min(tries, 6), LONGEST)
+            log.warning("locks could not be looked at (%s): again in %.1f s", error.code, wait)
+            asyncio.get_running_loop().call_later(wait, self.missed, tries + 1)
             return
         for lease, row in zip(held.values(), rows, strict=True):
             if row is None:

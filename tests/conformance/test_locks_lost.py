@@ -591,6 +591,42 @@ async def test_a_lock_is_given_back_when_the_store_is_there_again(world: World) 
     await free(other)
 
 
+def lose_one_answer(coord: Coordination) -> None:
+    """The next commit goes through, and nobody hears of it."""
+    store: Any = process_of(coord).store
+    transact = store.transact
+
+    async def unclear(*args: Any) -> Any:
+        del store.transact
+        await transact(*args)
+        raise StoreUnavailableError("the answer was lost, says the test")
+
+    store.transact = unclear
+
+
+async def test_a_release_whose_answer_was_not_heard_is_no_lost_lease(world: World) -> None:
+    coord = await world.open()
+    async with soon():
+        async with coord.lock([PATH, "b"]):
+            lose_one_answer(coord)
+        async with coord.lock(PATH) as lease:
+            lose_one_answer(coord)
+            await lease.release()
+        assert not lease.lost.is_set()
+    await free(coord)
+
+
+async def test_a_lease_that_was_lost_is_told_as_lost_also_when_the_answer_to_its_release_was_not_heard(world: World) -> None:
+    coord, other = await world.open(poll=5.0), await world.open()  # it hears of the other's commits too late
+    with pytest.raises(LeaseLostError, match="was gone when it was given back"):
+        async with soon(), coord.lock(PATH) as lease:
+            await evict(other, lease)
+            assert not lease.lost.is_set()
+            lose_one_answer(coord)
+    assert lease.lost.is_set()
+    await free(other)
+
+
 async def test_a_block_that_is_cancelled_while_it_gives_back_does_not_keep_the_lock(world: World) -> None:
     coord, other = await world.open(), await world.open()
     holder = await holding(coord, PATH)

@@ -43,10 +43,13 @@ class FakeProcess:
     def __init__(self) -> None:
         self.session = "s1"
         self.heart = SimpleNamespace(trusted=True)
+        self.feed = SimpleNamespace(cursor=0)
         self.line = self.store = self
         self.asked: list[tuple[Callable[..., Any], Any, asyncio.Future[Any]]] = []
         self.closed = False
         self.rows: list[list[Any]] = []
+        self.away = 0
+        """How many reads fail."""
 
     def offer(self, rule: Callable[..., Any], command: Any, reads: Any) -> asyncio.Future[Any]:
         if self.closed:
@@ -62,6 +65,9 @@ class FakeProcess:
     def check(self) -> None: ...
 
     async def read(self, *loads: Any) -> list[list[Any]]:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailableError("away, says the test")
         return self.rows
 
     def spawn(self, work: Any) -> None:
@@ -303,6 +309,19 @@ async def test_what_was_pruned_unread_is_looked_up(ground: Ground) -> None:
     for task in (going_on, on_its_way):
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_a_look_that_failed_is_repeated_until_the_store_answers(ground: Ground) -> None:
+    granted = ground.enter("b")
+    command, answer = await ground.process.command(locks.acquire)
+    say(answer, Waits(command.id))
+    await until(lambda: ground.leases._waiting[command.id].waits)
+    ground.process.away = 2
+    ground.process.rows = [[], [LockHeldRow("b/", command.id, "X", None, 9, "s1", None, 0, 5.0, 3.0, 3.0)], [None]]
+    ground.leases.missed()
+    async with soon():
+        assert (await granted).token == 9
+    assert ground.process.away == 0
 
 
 async def test_a_release_is_tried_until_the_store_takes_it_and_the_close_ends_that(ground: Ground) -> None:
