@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError
+from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError, StoreUnavailableError
 from . import bodies, lock_modes, locks
 from .calls import HANDLER
 from .commit import Rule
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 TOLD = 1.0
 """Seconds that a refused request waits at most for the event that tells why."""
+SLACK = 1.0
+"""Seconds beyond the patience of a caller after which it is told that the store does not answer."""
 UNNOTICED = 0.01
 """Seconds until a request of a session that died is made again: its death may not be noticed yet."""
 
@@ -63,22 +65,56 @@ class Leases:
     # taking
 
     async def acquire(self, asked: Asked, block: Block) -> Lease:
-        """Raises: LockHeldError, DeadlockError, LeaseLostError, StaleClaimError, StoreError, ClosedError."""
+        """Hold what is asked for. Its ``wait`` counts from here on: another session and room on the line are waited for within it.
+
+        It ends `SLACK` later at the most, also when the store does not answer. One that does not wait at all hears what the store
+        says, however long that takes, but waits for a session and for room no longer than `SLACK`.
+
+        Raises: LockHeldError, DeadlockError, LeaseLostError, StaleClaimError, StoreError, ClosedError.
+        """
+        began = asyncio.get_running_loop().time()
+        if not asked.wait:
+            return await self._acquire(asked, block, began)
+        try:
+            async with asyncio.timeout_at(began + asked.wait + SLACK):
+                return await self._acquire(asked, block, began)
+        except TimeoutError:
+            said = f"the store did not answer within {asked.wait + SLACK:g} s, so the lock was not taken: try again, or wait longer"
+            raise StoreUnavailableError(said) from None
+
+    async def _acquire(self, asked: Asked, block: Block, began: float) -> Lease:
         process, claim = self._process, asked.claim or self._claim()
+        latest = None if asked.wait is None else began + max(asked.wait, SLACK)
+        left = asked
         while True:
             if claim is None and self._draining:
                 raise _closed()
-            if claim is None:
-                await process.reborn()
-            await process.line.room()
+            if process.line.is_full or (claim is None and process.is_being_reborn):
+                await self._ready(claim is None, latest)
+                left = asked.since(began)
+                continue
             waiter = Waiter(asked.wants, process.session if claim is None else claim.session)
             try:
-                return await self._ask(asked, claim, waiter, block)
+                return await self._ask(left, claim, waiter, block)
             except LeaseLostError:
-                if claim is not None or waiter.waits:
+                if claim is not None or waiter.waits or (latest is not None and asyncio.get_running_loop().time() >= latest):
                     raise
                 process.check()
                 await asyncio.sleep(UNNOTICED)  # the session was dead before it was asked: the next one is on its way
+                left = asked.since(began)
+
+    async def _ready(self, session: bool, latest: float | None) -> None:
+        """Wait for a ``session``, where it is this process's that counts, and for room. Raises: LeaseLostError, StoreError."""
+        process = self._process
+        try:
+            async with asyncio.timeout_at(latest):
+                if session:
+                    await process.reborn()
+                await process.line.room()
+        except TimeoutError:
+            if session and process.is_being_reborn:
+                raise LeaseLostError("this process lost its session, and has not got another in time: try again") from None
+            raise StoreUnavailableError("the store cannot keep up, the line to it is full: try again with fewer at once") from None
 
     async def _ask(self, asked: Asked, claim: Claim | None, waiter: Waiter, block: Block) -> Lease:
         process, session, id = self._process, waiter.session, new_id("l")

@@ -163,6 +163,11 @@ class Process:
         except RuntimeError:  # closed, or a loop failed and the group is shutting down: who waits is told by that
             work.close()
 
+    @property
+    def is_being_reborn(self) -> bool:
+        """Whether its session is lost and has no successor yet."""
+        return self._reborn is not None and not self._reborn.done()
+
     async def reborn(self) -> None:
         """Wait until a lost session has its successor."""
         if self._reborn is not None:
@@ -222,7 +227,7 @@ class Process:
 
     def _trusted(self) -> None:
         log.info("session %s renewed its lease late; nobody had declared it dead", self.session)
-        if not self._stop.is_set() and not self._is_being_reborn:  # a new session starts it when all is announced under it
+        if not self._stop.is_set() and not self.is_being_reborn:  # a new session starts it when all is announced under it
             self.dispatcher.start(self.session)
 
     def _lost(self, session: str) -> None:
@@ -230,16 +235,12 @@ class Process:
         if session != self.session or self._group is None:
             return
         self._dead = session
-        if self._is_being_reborn:
+        if self.is_being_reborn:
             return
         log.warning("session %s was declared dead: taking a new one", session)
         self.dispatcher.stop()
         self.hooks.lost()
         self._reborn = self._group.create_task(self._be_reborn(), name="rebirth")
-
-    @property
-    def _is_being_reborn(self) -> bool:
-        return self._reborn is not None and not self._reborn.done()
 
     async def _be_reborn(self) -> None:
         while True:
