@@ -416,10 +416,12 @@ class Coordination:
         """``async with coord.lock("repo/src/a.py", wait=10) as lease``: hold a resource, and what lies below it, for a block.
 
         ``path``: parts with slashes between; several paths (or a mapping of paths to modes) are granted as a whole, by one token.
-        ``wait``: seconds; 0 does not wait, None waits until it is granted. ``owner``: what others of this owner hold does not stand
-        in its way. ``priority``: as of a task. The lease is as good as this process's session; when it is lost, `Lease.lost` is set
-        and the block cancelled with LeaseLostError. ``lease.token`` grows with each grant: pass it to what the lock guards. A lock
-        that is asked for by code started inside the block, also by an `asyncio.Task` that it made, is taken to hold the block up.
+        ``wait``: seconds, from the entering on; 0 does not wait, None waits until it is granted. Another session, where this
+        process lost its own, is waited for within it (with 0 for a second), and the store's answer for a second more (with 0 until
+        it comes). ``owner``: what others of this owner hold does not stand in its way. ``priority``: as of a task. The lease is as
+        good as this process's session; when it is lost, `Lease.lost` is set and the block cancelled with LeaseLostError.
+        ``lease.token`` grows with each grant: pass it to what the lock guards. A lock that is asked for by code started inside the
+        block, also by an `asyncio.Task` that it made, is taken to hold the block up.
 
         Raises: InvalidInputError at once. On entering LockHeldError (who holds it, how, since when), DeadlockError (the cycle),
         LeaseLostError (the session died meanwhile), StoreError, ClosedError. At the block's end LeaseLostError.

@@ -91,7 +91,7 @@ class Line:
 
     async def room(self) -> None:
         """Wait until the line has a place: backpressure for who brings new work."""
-        while len(self._queue) >= self._policy.line_commands:
+        while self.is_full:
             self._room.clear()
             await self._room.wait()
 
@@ -119,6 +119,11 @@ class Line:
     def listen(self, listener: Callable[[Committed], None]) -> None:
         """``listener`` is told of each commit, before the callers hear their answers."""
         self._listeners.append(listener)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether who brings new work would wait for a place."""
+        return len(self._queue) >= self._policy.line_commands
 
     @property
     def waiting(self) -> int:

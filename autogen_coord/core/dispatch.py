@@ -40,10 +40,13 @@ ASK_AGAIN = 0.05
 class Dispatcher:
     """Claims for one session. Single-threaded: all of it runs in the loop."""
 
-    def __init__(self, line: Line, policy: Settings, on_lost: Callable[[], None]) -> None:
+    def __init__(self, line: Line, policy: Settings, on_lost: Callable[[str], None]) -> None:
+        """``on_lost`` hears which session a claim was refused for: the process may have another by then."""
         self._line = line
         self._policy = policy
         self._on_lost = on_lost
+        self._claimed_for = ""
+        """The session of the claim on its way."""
         self._session = ""
         self._slots: dict[str, Slot] = {}
         self._providers: dict[str, Providers] = {}
@@ -214,6 +217,7 @@ class Dispatcher:
         self._in_vain.update(by_name)
         if self._trials:
             self._on_trial = [trial for want in wants for offer in want.offers for trial in self._trials.pop(offer.provider, ())]
+        self._claimed_for = self._session
         entry = self._line.entry(claims.claim, command)
         entry.future.add_done_callback(self._answered)
         self._claim = entry.future
@@ -310,7 +314,9 @@ class Dispatcher:
         if isinstance(error, ClosedError):
             return
         if isinstance(error, LeaseLostError):
-            self._on_lost()
+            if self._claimed_for == self._session:
+                self.stop()  # else it would claim, and be refused, again and again until the next session starts it
+            self._on_lost(self._claimed_for)
             return
         log.warning("a claim failed (%s): claiming again shortly", error.code if isinstance(error, CoordError) else repr(error))
         self._cooling = True

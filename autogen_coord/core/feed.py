@@ -60,6 +60,11 @@ class Feed:
         self.followers = 0
         """How many follow the log."""
 
+    @property
+    def cursor(self) -> int:
+        """The last event that was told here."""
+        return self._cursor
+
     async def start(self) -> None:
         """Begin at the end of the log."""
         (counters,) = await self._store.read(Keys(COUNTER, (NUMBER,)))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import ConfigError, InvalidInputError, LeaseLostError, StoreUnavailableError
+from ..errors import ConfigError, ConflictError, InvalidInputError, LeaseLostError, StoreUnavailableError
 from .file_locks import open_lock, try_lock, unlock
 
 GREATEST = (1 << 63) - 1
@@ -48,14 +48,22 @@ class Fence:
     def guarded(self, token: int, resource: str = "") -> Iterator[None]:
         """The same; and until the block ends no other token passes for this resource: write inside it.
 
-        Raises: LeaseLostError, InvalidInputError.
+        Other threads wait for its end; so do not await inside it, what else runs in the thread would come by.
+
+        Raises: LeaseLostError, InvalidInputError, ConflictError (this very thread is inside it).
         """
         checked_token(token)
         with self._lock:
             place = self._places.setdefault(resource, _Place(0))
+        if place.thread == threading.get_ident():
+            raise _inside(resource or "this resource")
         with place.lock:
-            place.seen = _newest(token, place.seen, resource or "this resource")
-            yield
+            place.thread = threading.get_ident()
+            try:
+                place.seen = _newest(token, place.seen, resource or "this resource")
+                yield
+            finally:
+                place.thread = 0
 
     def seen(self, resource: str = "") -> int:
         """The greatest token that passed, 0 when none did."""
@@ -74,11 +82,13 @@ class Fence:
 class _Place:
     """One resource of a `Fence`."""
 
-    __slots__ = ("lock", "seen")
+    __slots__ = ("lock", "seen", "thread")
 
     def __init__(self, seen: int) -> None:
         self.lock = threading.Lock()
         self.seen = seen
+        self.thread = 0
+        """Which one is inside. Each asks for its own only, so it need not be read under the lock."""
 
 
 class FileFence:
@@ -88,6 +98,9 @@ class FileFence:
     a network file system. Every method blocks: call it in a thread, ``await asyncio.to_thread(fence.write, text, lease.token)``.
     ``wait``: seconds for another process to finish its write.
     """
+
+    _threads: ClassVar[dict[str, int]] = {}
+    """By fence: the thread of this process that is alone with the file."""
 
     def __init__(self, path: str | os.PathLike[str], *, wait: float = 10.0) -> None:
         self.path = Path(path).resolve()
@@ -99,7 +112,8 @@ class FileFence:
         """Replace the file's content, at once; text as UTF-8. Who reads meanwhile sees the old or the new one, whole.
 
         Raises: LeaseLostError (``token``, ``seen``): another has held the lock since, and nothing was written; InvalidInputError,
-        ConfigError, StoreUnavailableError (another process is stopped in its write); OSError of the file system.
+        ConfigError, ConflictError (this very thread is inside `guarded`), StoreUnavailableError (another process is stopped in its
+        write); OSError of the file system.
         """
         body = data.encode() if isinstance(data, str) else data
         with self.guarded(token):
@@ -112,7 +126,10 @@ class FileFence:
 
     @contextmanager
     def guarded(self, token: int) -> Iterator[None]:
-        """Alone with the file, under a token that passed: for changes in place. Short ones: others wait. Raises: as `write`."""
+        """Alone with the file, under a token that passed: for changes in place. Short ones, without an await: others wait.
+
+        Raises: as `write`.
+        """
         checked_token(token)
         with self._alone() as descriptor:
             seen = self._read(descriptor)
@@ -133,15 +150,20 @@ class FileFence:
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
+        name, thread = str(self._fence), threading.get_ident()
+        if self._threads.get(name) == thread:
+            raise _inside(str(self.path))
         try:
             descriptor = open_lock(str(self._fence))
         except OSError as error:
             raise ConfigError(f"{self._fence} cannot be written: its folder must exist and be writable: {error}") from error
         try:
             self._take(descriptor)
+            self._threads[name] = thread
             try:
                 yield descriptor
             finally:
+                del self._threads[name]
                 unlock(descriptor)
         finally:
             os.close(descriptor)
@@ -190,6 +212,13 @@ def _newest(token: int, seen: int, where: str) -> int:
             seen=seen,
         )
     return token
+
+
+def _inside(where: str) -> ConflictError:
+    return ConflictError(
+        f"{where}: this thread is inside `guarded` already, and would wait for itself: write inside it without an await and "
+        "without another check, or let the whole of it run in a thread (asyncio.to_thread)"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,8 +10,10 @@ import asyncio
 import logging
 from typing import Any
 
-from ..errors import ClosedError, StoreError
+from ..errors import ClosedError, EventsPrunedError, StoreError
 from .commit import Line, Rule
+from .events import Kind
+from .feed import Feed
 
 log = logging.getLogger(__name__)
 AGAIN, LONGEST = 0.1, 5.0
@@ -50,3 +52,17 @@ class GivingBack:
         except ClosedError as error:  # it returns with the session
             if not written.done():
                 written.set_exception(error)
+
+
+async def was_given_back(feed: Feed, id: str, since: int) -> bool:
+    """Whether a lease that is gone was given back by who held it; what the log says of it first after ``since`` tells.
+
+    False when it was lost, and when that cannot be read: who is not sure that it held the lock to the end must not believe so.
+    """
+    try:
+        async for event in feed.follow(since, (Kind.RESOURCE_UNLOCKED, Kind.RESOURCE_LOST), follow=False):
+            if event.data["lease"] == id:
+                return event.kind == Kind.RESOURCE_UNLOCKED
+    except (EventsPrunedError, StoreError, ClosedError) as error:
+        log.warning("how a lock ended could not be read (%s): it is told as lost", error.code)
+    return False

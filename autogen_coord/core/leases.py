@@ -15,12 +15,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError
+from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError, StoreUnavailableError
 from . import bodies, lock_modes, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
-from .giving_back import GivingBack
+from .giving_back import AGAIN, LONGEST, GivingBack, was_given_back
 from .ids import new_id
 from .lock_handles import ENCLOSING, Block, Lease
 from .lock_modes import LockMode
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 TOLD = 1.0
 """Seconds that a refused request waits at most for the event that tells why."""
+SLACK = 1.0
+"""Seconds beyond the patience of a caller after which it is told that the store does not answer."""
 UNNOTICED = 0.01
 """Seconds until a request of a session that died is made again: its death may not be noticed yet."""
 
@@ -63,23 +65,57 @@ class Leases:
     # taking
 
     async def acquire(self, asked: Asked, block: Block) -> Lease:
-        """Raises: LockHeldError, DeadlockError, LeaseLostError, StaleClaimError, StoreError, ClosedError."""
+        """Hold what is asked for. Its ``wait`` counts from here on: another session and room on the line are waited for within it.
+
+        It ends `SLACK` later at the most, also when the store does not answer. One that does not wait at all hears what the store
+        says, however long that takes, but waits for a session and for room no longer than `SLACK`.
+
+        Raises: LockHeldError, DeadlockError, LeaseLostError, StaleClaimError, StoreError, ClosedError.
+        """
+        began = asyncio.get_running_loop().time()
+        if not asked.wait:
+            return await self._acquire(asked, block, began)
+        try:
+            async with asyncio.timeout_at(began + asked.wait + SLACK):
+                return await self._acquire(asked, block, began)
+        except TimeoutError:
+            said = f"the store did not answer within {asked.wait + SLACK:g} s, so the lock was not taken: try again, or wait longer"
+            raise StoreUnavailableError(said) from None
+
+    async def _acquire(self, asked: Asked, block: Block, began: float) -> Lease:
         process, claim = self._process, asked.claim or self._claim()
+        latest = None if asked.wait is None else began + max(asked.wait, SLACK)
+        left = asked
         while True:
             if claim is None and self._draining:
                 raise _closed()
-            if claim is None:
-                await process.reborn()
-            await process.line.room()
+            if process.line.is_full or (claim is None and process.is_being_reborn):
+                await self._ready(claim is None, latest)
+                left = asked.since(began)
+                continue
             id = new_id("l")
             waiter = Waiter(id, id, asked.wants, process.session if claim is None else claim.session)
             try:
-                return await self._ask(asked, claim, waiter, block)
+                return await self._ask(left, claim, waiter, block)
             except LeaseLostError:
-                if claim is not None or waiter.waits:
+                if claim is not None or waiter.waits or (latest is not None and asyncio.get_running_loop().time() >= latest):
                     raise
                 process.check()
                 await asyncio.sleep(UNNOTICED)  # the session was dead before it was asked: the next one is on its way
+                left = asked.since(began)
+
+    async def _ready(self, session: bool, latest: float | None) -> None:
+        """Wait for a ``session``, where it is this process's that counts, and for room. Raises: LeaseLostError, StoreError."""
+        process = self._process
+        try:
+            async with asyncio.timeout_at(latest):
+                if session:
+                    await process.reborn()
+                await process.line.room()
+        except TimeoutError:
+            if session and process.is_being_reborn:
+                raise LeaseLostError("this process lost its session, and has not got another in time: try again") from None
+            raise StoreUnavailableError("the store cannot keep up, the line to it is full: try again with fewer at once") from None
 
     async def _ask(self, asked: Asked, claim: Claim | None, waiter: Waiter, block: Block) -> Lease:
         process, session, id = self._process, waiter.session, waiter.id
@@ -103,6 +139,8 @@ class Leases:
         handling = HANDLER.get()
         if handling is None or handling.process is not self._process:
             return None
+        if (handling.task, handling.attempt) not in self._process.dispatcher.running:
+            return None  # an `asyncio.Task` that outlived the handler which began it
         return Claim(self._process.session, handling.task, handling.attempt)
 
     async def convert(self, lease: Lease, mode: LockMode, wait: float | None) -> None:
@@ -179,6 +217,7 @@ class Leases:
     async def release(self, lease: Lease) -> None:
         """Give a lease back, and wait until that is written; whoever leaves now, it is. Raises: LeaseLostError, ClosedError."""
         lease.released = True
+        told = self._process.feed.cursor  # a loss before this would be known
         self._drop(lease.id)
         if (converting := self._waiting.get(lease.converting or "")) is not None:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
@@ -187,6 +226,7 @@ class Leases:
             found = await self._process.line.offer(locks.release, command, ())
         except StoreError:
             found = await asyncio.shield(self._giving_back.write(locks.release, command))
+            found = found or await was_given_back(self._process.feed, lease.id, told)  # only the answer was lost
         except asyncio.CancelledError:  # it may have been dropped from the line; given back twice does no harm
             self._giving_back.write(locks.release, command)
             raise
@@ -255,12 +295,12 @@ class Leases:
             elif row.kind == Kind.RESOURCE_LOCKED:
                 waiter.settle(Granted(data["lease"], data["token"], waiter.wants, row.at))
 
-    def missed(self) -> None:
-        """Some of that was pruned unread: look at the rows themselves."""
+    def missed(self, tries: int = 0) -> None:
+        """Some of that was pruned unread: look at the rows themselves; again and again, until the store lets us."""
         if len(self):
-            self._process.spawn(self._look())
+            self._process.spawn(self._look(tries))
 
-    async def _look(self) -> None:
+    async def _look(self, tries: int) -> None:
         held = {key: lease for lease, _ in self._held.values() for key in lease.keys}
         waiting = [waiter for waiter in self._waiting.values() if waiter.waits]
         try:
@@ -270,7 +310,9 @@ class Leases:
                 Keys(LOCK_WAIT, [(waiter.wants[0].path, waiter.id) for waiter in waiting]),
             )
         except CoordError as error:
-            log.warning("locks could not be looked at: %s", error.code)
+            wait = min(AGAIN * 2 ** min(tries, 6), LONGEST)
+            log.warning("locks could not be looked at (%s): again in %.1f s", error.code, wait)
+            asyncio.get_running_loop().call_later(wait, self.missed, tries + 1)
             return
         for lease, row in zip(held.values(), rows, strict=True):
             if row is None:

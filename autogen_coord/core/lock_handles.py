@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from .requests import checked_seconds
 if TYPE_CHECKING:
     from .leases import Leases
 
+log = logging.getLogger(__name__)
 Key = tuple[str, str]
 ENCLOSING: ContextVar[tuple[Key, ...]] = ContextVar("autogen_coord_locks", default=())
 """The locks inside whose blocks this code runs, as (stored path, lease id)."""
@@ -116,42 +119,63 @@ class Lease:
 
 
 class Block:
-    """``async with coord.lock(...) as lease``: holds it while the block runs; a lost lease cancels it with LeaseLostError."""
+    """``async with coord.lock(...) as lease``: holds it while the block runs; a lost lease cancels it with LeaseLostError.
+
+    What is cancelled is the `asyncio.Task` that entered it; for ``asyncio.wait_for(block.__aenter__(), ...)``, which on Python 3.11
+    makes one for the entering alone, its caller. Where a wrapper makes one (``wait_for(stack.enter_async_context(block), ...)``)
+    nobody knows whom to cancel: `Lease.lost` is set, and the block hears of it at its end. Bound the entering by ``wait=``, or by
+    ``async with asyncio.timeout(...)``, and there is no such question.
+    """
 
     def __init__(self, leases: Leases, asked: Asked) -> None:
         self._leases = leases
         self._asked = asked
-        self._entered = False
+        self._entering: Coroutine[Any, Any, Lease] | None = None
         self._lease: Lease | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._left = False
         self._cancelling = 0
         self._cancelled = False
 
-    async def __aenter__(self) -> Lease:
-        if self._entered:
+    def __aenter__(self) -> Coroutine[Any, Any, Lease]:
+        # no coroutine function: this part runs in the caller, whoever runs the rest
+        if self._entering is not None:
             raise InvalidInputError("a lock's block was entered twice: call lock() for each")
-        self._entered = True
+        self._entering = entering = self._enter(_caller())
+        return entering
+
+    async def _enter(self, caller: asyncio.Task[Any] | None) -> Lease:
         lease = await self._leases.acquire(self._asked, self)
         # no await from here on: a lease that is held has a block that gives it back
         self._lease = lease
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        made_for_this = task is not None and task.get_coro() is self._entering
+        self._task = caller if made_for_this else task
         self._cancelling = self._task.cancelling() if self._task is not None else 0
         ENCLOSING.set((*ENCLOSING.get(), *lease.keys))
         return lease
 
     def cancel(self) -> None:
         """The lease is lost: end the block. One that loses its lease by what it does itself goes on to its end."""
-        if self._task is not None and self.runs_elsewhere:
-            self._cancelled = True
-            self._task.cancel()
+        if not self.runs_elsewhere:
+            return
+        if self._task is None or self._task.done():
+            log.warning("a block cannot be cancelled: the asyncio.Task that entered it has ended; bound the entering by wait=")
+            return
+        self._cancelled = True
+        self._task.cancel()
 
     @property
     def runs_elsewhere(self) -> bool:
-        """Whether it has not ended, and is not what asks."""
-        return self._task is not None and not self._task.done() and self._task is not asyncio.current_task()
+        """Whether it was not left, as far as is known, and is not what asks."""
+        if self._left or self._lease is None:
+            return False
+        if self._task is None or self._task.done():
+            return self._lease.claim is None  # what a handler forgot is over with it
+        return self._task is not asyncio.current_task()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        lease, task, self._task = self._lease, self._task, None
+        lease, task, self._left = self._lease, self._task, True
         assert lease is not None
         ENCLOSING.set(tuple(key for key in ENCLOSING.get() if key[1] != lease.id))
         alone = self._cancelled and task is not None and task.uncancel() <= self._cancelling  # nobody else cancelled it as well
@@ -165,3 +189,10 @@ class Block:
             except CoordError:
                 if kind is None:
                     raise
+
+
+def _caller() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # in another thread, which hands the entering to the loop
+        return None

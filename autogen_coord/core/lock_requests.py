@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,12 @@ class Asked(NamedTuple):
     owner: str | None
     priority: float
     claim: Claim | None
+
+    def since(self, began: float) -> Asked:
+        """The same, with what is left of its patience since a moment of the loop's clock."""
+        if not self.wait:
+            return self
+        return self._replace(wait=max(0.0, began + self.wait - asyncio.get_running_loop().time()))
 
 
 Paths = str | Sequence[str] | Mapping[str, LockMode | str]

@@ -260,10 +260,11 @@ def _lost(id: str, paths: Sequence[str]) -> LeaseLostError:
 
 
 def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
-    """Free a lease, or take back a request; the next in line are granted. False when there was nothing of it.
+    """Free a lease, or take back a request; the next in line are granted. False when it was not held any more.
 
-    Nothing of it was lost without notice: whoever asks knows whether the lease was its own.
+    Of a session that was declared dead it is freed as well, before its burial comes to it; but it was lost before.
     """
+    lives = is_live(rows, command.session)
     place = command.paths[0]
     waits = lock_queue.request_at(rows, place, command.id) or lock_queue.conversion_at(rows, place, command.id)
     freed: list[str] = []
@@ -271,10 +272,11 @@ def release(rows: Rows, command: Release, now: float, policy: Settings) -> bool:
         lock_queue.leave(rows, waits)
         freed += command.paths
     held = [row for row in rows.get(LOCK_HELD, [(path, command.id) for path in command.paths]) if row is not None]
-    freed += _free(rows, [row for row in held if row.session == command.session], Kind.RESOURCE_UNLOCKED, now)
+    kind = Kind.RESOURCE_UNLOCKED if lives else Kind.RESOURCE_LOST
+    freed += _free(rows, [row for row in held if row.session == command.session], kind, now)
     if freed:
         deadlocks.admit(rows, list(dict.fromkeys(freed)), now)
-    return bool(freed)
+    return lives and bool(freed)
 
 
 def give_up(rows: Rows, command: GiveUp, now: float, policy: Settings) -> Granted | LockHeldError | None:

@@ -67,7 +67,7 @@ class Process:
         self.heart = Heart(store, policy, self._lost, self._distrusted, self._trusted)
         self.line = Line(store, policy, self.heart.renew)
         self.line.listen(self.heart.committed)
-        self.dispatcher = Dispatcher(self.line, policy, lambda: self._lost(self.session))
+        self.dispatcher = Dispatcher(self.line, policy, self._lost)
         self.housekeeper = Housekeeper(store, self.line, policy)
         self.feed = Feed(
             store,
@@ -163,6 +163,11 @@ class Process:
         except RuntimeError:  # closed, or a loop failed and the group is shutting down: who waits is told by that
             work.close()
 
+    @property
+    def is_being_reborn(self) -> bool:
+        """Whether its session is lost and has no successor yet."""
+        return self._reborn is not None and not self._reborn.done()
+
     async def reborn(self) -> None:
         """Wait until a lost session has its successor."""
         if self._reborn is not None:
@@ -222,7 +227,7 @@ class Process:
 
     def _trusted(self) -> None:
         log.info("session %s renewed its lease late; nobody had declared it dead", self.session)
-        if not self._stop.is_set():
+        if not self._stop.is_set() and not self.is_being_reborn:  # a new session starts it when all is announced under it
             self.dispatcher.start(self.session)
 
     def _lost(self, session: str) -> None:
@@ -230,7 +235,7 @@ class Process:
         if session != self.session or self._group is None:
             return
         self._dead = session
-        if self._reborn is not None and not self._reborn.done():
+        if self.is_being_reborn:
             return
         log.warning("session %s was declared dead: taking a new one", session)
         self.dispatcher.stop()
@@ -242,17 +247,15 @@ class Process:
             try:
                 await self._open_session()
                 await self.hooks.announce(self.session)
-                if self._dead == self.session:  # the new one died while it was announced: that is told once
-                    self.hooks.lost()
-                    continue
-                self.dispatcher.start(self.session)
-                return
             except (StoreError, LeaseLostError) as error:
                 log.warning("no new session yet: %s; trying again", error.code)
                 self.dispatcher.stop()
                 self.hooks.lost()
                 await asyncio.sleep(0.5)
+                continue
             except ConfigError as error:
                 log.error("the new session does not provide all: %s", error)
+            if self._dead != self.session:
                 self.dispatcher.start(self.session)
                 return
+            self.hooks.lost()  # the new one died while it was announced: that is told once

@@ -238,6 +238,35 @@ async def test_an_asyncio_task_that_a_handler_left_behind_loses_its_lock(coord: 
     await free(coord)
 
 
+async def test_what_outlived_its_handler_takes_locks_as_any_other_code(coord: Coordination, other: Coordination) -> None:
+    left: list[asyncio.Task[Lease]] = []
+    over, inside, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @capability
+    async def begins(path: str, ctx: TaskContext) -> str:
+        async def beside() -> Lease:
+            await over.wait()
+            async with coord.lock(path) as lease:
+                inside.set()
+                await go.wait()
+                return lease
+
+        left.append(asyncio.create_task(beside()))
+        return "done"
+
+    await coord.provide(begins)
+    assert await coord.call(begins, PATH, timeout=5) == "done"
+    over.set()
+    async with soon():
+        await inside.wait()
+    (row,) = await held_of(other)
+    assert row.task is None
+    go.set()
+    async with soon():
+        assert (await left[0]).claim is None
+    await free(coord)
+
+
 async def test_a_request_that_a_handler_left_behind_is_taken_back(coord: Coordination, other: Coordination) -> None:
     left: list[asyncio.Task[None]] = []
     holder = await holding(other, PATH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import AsyncExitStack
 from contextvars import Context
 from typing import Any
 
@@ -197,6 +198,65 @@ async def test_a_block_that_does_not_end_keeps_its_lock_while_the_session_lives(
 
 async def _held(coord: Coordination, count: int) -> bool:
     return len(await held_of(coord)) == count
+
+
+# who runs the block
+
+
+async def test_a_block_that_was_entered_through_wait_for_is_cancelled_when_its_lease_is_lost(
+    coord: Coordination, other: Coordination
+) -> None:
+    leases: list[Lease] = []
+
+    async def inside() -> None:
+        block = coord.lock(PATH)
+        leases.append(await asyncio.wait_for(block.__aenter__(), 5))
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            await block.__aexit__(type(error), error, None)
+            raise
+
+    task = asyncio.create_task(inside(), context=Context())
+    await until(lambda: bool(leases))
+    await evict(other, leases[0])
+    with pytest.raises(LeaseLostError, match="while its block ran"):
+        async with soon():
+            await task
+    assert task.cancelling() == 0
+    await free(coord)
+
+
+async def test_a_wait_for_that_ends_before_the_lock_is_granted_leaves_no_request(coord: Coordination, other: Coordination) -> None:
+    holder = await holding(other, PATH)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(coord.lock(PATH, wait=None).__aenter__(), 0.1)
+    await until(lambda: _waits(other, 0))
+    await holder.leave()
+    await free(coord)
+
+
+@pytest.mark.parametrize("how", ["leaves", "stays"])
+async def test_a_block_of_which_nobody_knows_who_runs_it_keeps_its_lock_unless_it_ends(world: World, how: str) -> None:
+    coord, other = await world.open(**{**MORTAL, "cancel_grace": 0.3}), await world.open(**MORTAL)
+    session = coord.session
+    async with AsyncExitStack() as stack:
+        lease = await asyncio.create_task(stack.enter_async_context(coord.lock(PATH)))
+        closing = asyncio.create_task(coord.close())
+        async with soon():
+            await lease.lost.wait()
+            if how == "stays":
+                await closing
+                (row,) = await held_of(other)
+                assert (row.id, row.session) == (lease.id, session)
+            with pytest.raises(LeaseLostError, match="the coordination was closed"):
+                await stack.aclose()
+            await closing
+    async with soon():
+        async with other.lock(PATH, wait=None):
+            pass
+    closed = [event.subject async for event in other.events(0, [Kind.SESSION_CLOSED], follow=False)]
+    assert closed == ([] if how == "stays" else [session])
 
 
 # how a block ends
@@ -588,6 +648,42 @@ async def test_a_lock_is_given_back_when_the_store_is_there_again(world: World) 
         assert len(await held_of(other)) == 1
     async with soon():
         await holder.task
+    await free(other)
+
+
+def lose_one_answer(coord: Coordination) -> None:
+    """The next commit goes through, and nobody hears of it."""
+    store: Any = process_of(coord).store
+    transact = store.transact
+
+    async def unclear(*args: Any) -> Any:
+        del store.transact
+        await transact(*args)
+        raise StoreUnavailableError("the answer was lost, says the test")
+
+    store.transact = unclear
+
+
+async def test_a_release_whose_answer_was_not_heard_is_no_lost_lease(world: World) -> None:
+    coord = await world.open()
+    async with soon():
+        async with coord.lock([PATH, "b"]):
+            lose_one_answer(coord)
+        async with coord.lock(PATH) as lease:
+            lose_one_answer(coord)
+            await lease.release()
+        assert not lease.lost.is_set()
+    await free(coord)
+
+
+async def test_a_lease_that_was_lost_is_told_as_lost_also_when_the_answer_to_its_release_was_not_heard(world: World) -> None:
+    coord, other = await world.open(poll=5.0), await world.open()  # it hears of the other's commits too late
+    with pytest.raises(LeaseLostError, match="was gone when it was given back"):
+        async with soon(), coord.lock(PATH) as lease:
+            await evict(other, lease)
+            assert not lease.lost.is_set()
+            lose_one_answer(coord)
+    assert lease.lost.is_set()
     await free(other)
 
 

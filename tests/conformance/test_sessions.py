@@ -280,6 +280,30 @@ async def test_two_deaths_in_a_row_are_survived(world: World) -> None:
             assert await judge.call(hold, text) == f"{text}!"
 
 
+async def test_a_claim_of_the_dead_session_that_is_refused_late_does_not_end_the_new_one(world: World) -> None:
+    coord, judge = await world.open(), await world.open()
+    hold, gate = held()
+    gate.release.set()
+    await coord.provide(hold)
+    process, old = process_of(coord), coord.session
+    announce, opened = process.hooks.announce, []
+
+    async def after_a_late_claim(session: str) -> None:
+        opened.append(session)
+        process.dispatcher.start(old)
+        await process.line.put(lambda rows, command, now, policy: None, None)  # the claim goes along
+        await process.dispatcher.settled()
+        await announce(session)
+
+    process.hooks.announce = after_a_late_claim
+    await murder(judge, old)
+    async with soon():
+        await until(lambda: bool(opened))
+        await process.reborn()
+        assert await judge.call(hold, "a") == "a!"
+    assert opened == [coord.session]
+
+
 async def test_who_listens_and_waits_goes_on_through_a_rebirth(world: World) -> None:
     coord, judge = await world.open(), await world.open()
     hold, gate = held()

@@ -100,15 +100,18 @@ async def test_a_delayed_task_does_not_start_before_its_moment(coord: Coordinati
     hold, gate = held()
     gate.release.set()
     await coord.provide(hold)
-    for options in ({"delay": 0.15}, {"at": datetime.now(UTC) + timedelta(seconds=0.15)}, {"at": time.time() + 0.15}):
-        handle = await coord.submit(hold, "a", **options)
+    for options in ({"delay": 60.0}, {"at": datetime.now(UTC) + timedelta(seconds=60)}, {"at": time.time() + 60}):
+        handle = await coord.submit(hold, "later", **options)
         assert await state_of(handle) == "delayed"
-    for handle in (await coord.submit(hold, "b", delay=0.15),):
-        info = await ended(handle)
-        started = info.attempts[0].started_at
-        assert started is not None
-        assert info.ready_at <= started < info.ready_at + 2
-        assert info.ready_at - info.submitted_at == pytest.approx(0.15, abs=0.01)
+    handles = [await coord.submit(hold, str(delay), delay=delay) for delay in (0.3, 0.15)]
+    infos = [await ended(handle) for handle in handles]
+    for info, delay in zip(infos, (0.3, 0.15), strict=True):
+        assert info.ready_at - info.submitted_at == pytest.approx(delay, abs=0.001)  # one clock, one transaction
+        assert info.attempts[0].started_at is not None
+        assert info.attempts[0].started_at >= info.ready_at
+    starts = [info.attempts[0].started_at for info in sorted(infos, key=lambda info: info.ready_at)]
+    assert starts == sorted(starts, key=lambda start: start or 0.0)
+    assert sorted(gate.seen) == ["0.15", "0.3"]
 
 
 async def test_a_delayed_task_that_another_process_submitted_starts_too(world: World) -> None:

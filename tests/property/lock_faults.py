@@ -139,6 +139,8 @@ FAULTS: tuple[Fault, ...] = (
         "freed = _withdrawn(rows, waits)", "freed: list[str] = []", "rows of a lock", "grants", "leak", "burial", "slices",
     ),
     _fault("a slice is everything", locks, "bury", "limit=most - len(waits)", "limit=None", "slices"),
+    _fault("a release of the dead was in time", locks, "release", "lives and bool(freed)", "bool(freed)", "answers of a lock"),
+    _fault("a release of the dead is told as one", locks, "release", "if lives else", "if True else", "freed"),
     _fault("a loss is told as a release", locks, "evict", "Kind.RESOURCE_LOST", "Kind.RESOURCE_UNLOCKED", "freed"),
     # asking
     _fault("a dead session acquires", locks, "acquire", "require(rows, command.session)", "pass", "refusals", "grants"),

@@ -168,7 +168,8 @@ class Replay:
         held = self.freed.pop(key, None)
         require(held is not None, "freed", self.rule, self.body, "freed", key)
         assert held is not None
-        lost = self.rule in ("locks.evict", "burial.bury")
+        late = self.rule == "locks.release" and not self.paper.lives(held.session)
+        lost = late or self.rule in ("locks.evict", "burial.bury")
         require(row.kind == ("resource.lost" if lost else "resource.unlocked"), "freed", self.rule, row)
         require((held.mode, held.token, held.session) == (data["mode"], data["token"], row.session), "freed", row, held)
         del self.paper.held[key]
@@ -328,7 +329,8 @@ class Replay:
         for id in gone:
             self._leave_line(id)
         self._free(lambda row: row.id == body.id and row.path in body.paths and row.session == body.session)
-        require(self.answer == bool(gone or self.freed), "answers of a lock", self.rule, body, self.answer)
+        stood = bool(gone or self.freed) and paper.lives(body.session)
+        require(self.answer == stood, "answers of a lock", self.rule, body, self.answer)
         return bool(gone or self.freed)
 
     def _give_up(self) -> bool:

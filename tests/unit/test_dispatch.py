@@ -17,7 +17,7 @@ from autogen_coord.core.store import Keys
 from autogen_coord.core.tables import OUTCOME, QUEUE, TaskState
 from autogen_coord.core.tasks import Cancel, Submit
 from autogen_coord.core.waiting import Waits
-from autogen_coord.errors import StoreUnavailableError
+from autogen_coord.errors import LeaseLostError, StoreUnavailableError
 from autogen_coord.settings import Settings
 from autogen_coord.stores.dictionary.store import DictionaryStore
 from tests.conftest import Ground, soon, until
@@ -32,7 +32,7 @@ class Desk:
         self.dispatcher = dispatcher
         self.started: list[str] = []
         self.claims: dict[str, Claimed] = {}
-        self.lost = 0
+        self.lost: list[str] = []
 
     def start(self, claimed: Claimed) -> None:
         self.started.append(claimed.row.id)
@@ -71,7 +71,7 @@ async def opened(**settings: Any) -> AsyncIterator[Desk]:
     ground.session("s1")
     line = Line(ground.store, ground.policy)
     desk: list[Desk] = []
-    dispatcher = Dispatcher(line, ground.policy, lambda: setattr(desk[0], "lost", desk[0].lost + 1))
+    dispatcher = Dispatcher(line, ground.policy, lambda session: desk[0].lost.append(session))
     desk.append(Desk(ground, line, dispatcher))
     run = asyncio.create_task(line.run())
     dispatcher.start("s1")
@@ -460,8 +460,29 @@ async def test_a_dispatcher_of_a_dead_session_says_so(desk: Desk) -> None:
     desk.ground.submit("a")
     desk.ground.kill("s1")
     desk.dispatcher.heat(("work",))
-    await until(lambda: desk.lost >= 1)
+    await until(lambda: bool(desk.lost))
+    await desk.quiet()
+    assert desk.lost == ["s1"]  # once: it does not claim on for a session that is refused
     assert desk.started == []
+
+
+async def test_a_claim_that_is_refused_after_another_session_began_names_its_own(desk: Desk) -> None:
+    desk.provide()
+    await desk.quiet()
+    desk.ground.submit("a")
+    desk.ground.kill("s1")
+    desk.dispatcher.heat(("work",))
+    entry = desk.dispatcher.source()
+    assert entry is not None
+    desk.ground.session("s2")
+    desk.ground.provide("s2", "p2")
+    desk.dispatcher.remove("p1")
+    desk.dispatcher.start("s2")
+    desk.dispatcher.add_provider("p2", "work", 1, desk.start)
+    entry.future.set_exception(LeaseLostError("s1 is dead", session="s1"))
+    await desk.quiet()
+    assert desk.started == ["a"]  # the new session claims all the same
+    assert desk.lost == ["s1"]
 
 
 async def test_a_task_cancelled_before_its_claim_is_not_started(desk: Desk) -> None:
@@ -484,7 +505,7 @@ async def test_children_whose_claim_by_name_was_not_answered_are_asked_for_again
 
 async def test_a_look_does_not_heat_the_pools_of_a_provider_that_left_while_its_claim_was_on_its_way() -> None:
     line = Line(DictionaryStore(), Settings())
-    dispatcher = Dispatcher(line, Settings(), lambda: None)
+    dispatcher = Dispatcher(line, Settings(), lambda session: None)
     dispatcher.start("s1")
     for provider, label in (("p1", "work"), ("p2", "other")):
         dispatcher.add_provider(provider, label, 1, lambda claimed: None)

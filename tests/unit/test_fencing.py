@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sqlite3
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from autogen_coord import ConfigError, Fence, FileFence, InvalidInputError, LeaseLostError, StoreUnavailableError
+from autogen_coord import ConfigError, ConflictError, Fence, FileFence, InvalidInputError, LeaseLostError, StoreUnavailableError
 from autogen_coord.core.file_locks import open_lock, try_lock
 
 NO_TOKENS: list[Any] = [0, -1, 1.0, True, None, "7", 1 << 63]
@@ -64,6 +65,41 @@ def test_nobody_passes_a_resource_while_another_writes_there() -> None:
         first.result(5)
         second.result(5)
     assert fence.seen("a") == 2
+
+
+async def test_a_second_coroutine_that_comes_while_a_guard_is_held_over_an_await_is_refused_and_does_not_freeze_the_loop(
+    tmp_path: Path,
+) -> None:
+    fence, file = Fence(), FileFence(tmp_path / "a")
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def awaits() -> None:
+        with fence.guarded(1, "a"), file.guarded(1):
+            inside.set()
+            await go_on.wait()
+
+    first = asyncio.create_task(awaits())
+    await inside.wait()
+    with pytest.raises(ConflictError, match=r"^a: this thread is inside .*to_thread"):
+        fence.check(2, "a")
+    with pytest.raises(ConflictError, match="this thread is inside"):
+        FileFence(tmp_path / "a").write("x", 2)
+    fence.check(2, "b")
+    FileFence(tmp_path / "b").write("x", 2)
+    other = asyncio.create_task(asyncio.to_thread(file.write, "late", 2))  # another thread waits for its turn
+    go_on.set()
+    await asyncio.gather(first, other)
+    fence.check(2, "a")
+    assert (fence.seen("a"), file.seen, file.path.read_text()) == (2, 2, "late")
+
+
+def test_a_guard_that_refuses_a_token_leaves_its_thread_outside(tmp_path: Path) -> None:
+    for fence in (Fence({"": 5}), FileFence(tmp_path / "a")):
+        fence.check(5)
+        for _ in range(2):
+            with pytest.raises(LeaseLostError):
+                fence.check(4)
+        fence.check(6)
 
 
 def test_a_write_that_fails_leaves_its_token_seen_and_the_resource_free() -> None:
@@ -158,9 +194,9 @@ def test_a_write_that_fails_leaves_the_old_content_whole(tmp_path: Path, monkeyp
 
 def test_a_change_in_place_is_alone_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with FileFence(path).guarded(5), path.open("a") as file:
+    with FileFence(path).guarded(5), path.open("a") as file, ThreadPoolExecutor(1) as pool:
         with pytest.raises(StoreUnavailableError, match="another process is writing it"):
-            FileFence(path, wait=0.01).write("other", 6)
+            pool.submit(FileFence(path, wait=0.01).write, "other", 6).result(5)
         file.write("line\n")
     assert path.read_text() == "line\n"
     FileFence(path, wait=0.01).write("other", 6)

@@ -11,8 +11,17 @@ from typing import Any, cast
 
 import pytest
 
-from autogen_coord import ClosedError, DeadlockError, Lease, LeaseLostError, LockHeldError, LockMode, StoreUnavailableError
-from autogen_coord.core import locks
+from autogen_coord import (
+    ClosedError,
+    CoordError,
+    DeadlockError,
+    Lease,
+    LeaseLostError,
+    LockHeldError,
+    LockMode,
+    StoreUnavailableError,
+)
+from autogen_coord.core import leases, locks
 from autogen_coord.core.events import Kind
 from autogen_coord.core.leases import Leases
 from autogen_coord.core.lock_handles import ENCLOSING, Block
@@ -43,10 +52,16 @@ class FakeProcess:
     def __init__(self) -> None:
         self.session = "s1"
         self.heart = SimpleNamespace(trusted=True)
+        self.feed = SimpleNamespace(cursor=0)
+        self.is_being_reborn = self.is_full = False
         self.line = self.store = self
         self.asked: list[tuple[Callable[..., Any], Any, asyncio.Future[Any]]] = []
         self.closed = False
         self.rows: list[list[Any]] = []
+        self.ready = asyncio.Event()
+        """When it has a session again, and room on its line."""
+        self.away = 0
+        """How many reads fail."""
 
     def offer(self, rule: Callable[..., Any], command: Any, reads: Any) -> asyncio.Future[Any]:
         if self.closed:
@@ -55,13 +70,20 @@ class FakeProcess:
         self.asked.append((rule, command, future))
         return future
 
-    async def room(self) -> None: ...
+    async def room(self) -> None:
+        if self.is_full:
+            await self.ready.wait()
 
-    async def reborn(self) -> None: ...
+    async def reborn(self) -> None:
+        if self.is_being_reborn:
+            await self.ready.wait()
 
     def check(self) -> None: ...
 
     async def read(self, *loads: Any) -> list[list[Any]]:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailableError("away, says the test")
         return self.rows
 
     def spawn(self, work: Any) -> None:
@@ -299,6 +321,80 @@ async def test_patience_that_ended_before_a_place_in_the_line_was_stored_is_give
             await entering
 
 
+# patience, whatever it is that takes so long
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "SLACK", 0.05)
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("wait", [0, 0.02, 0.1])
+@pytest.mark.parametrize(("what", "error"), [("is_being_reborn", LeaseLostError), ("is_full", StoreUnavailableError)])
+async def test_patience_ends_also_where_a_session_or_room_on_the_line_is_waited_for(
+    ground: Ground, wait: float, what: str, error: type[CoordError]
+) -> None:
+    setattr(ground.process, what, True)
+    with pytest.raises(error, match="try again"):
+        async with soon():
+            await ground.enter("a", X, wait)
+    assert ground.process.asked == []
+
+
+@pytest.mark.parametrize("what", ["is_being_reborn", "is_full"])
+async def test_what_is_left_of_its_patience_is_for_the_lock(ground: Ground, what: str) -> None:
+    setattr(ground.process, what, True)
+    entering = ground.enter("a", X, 0.3)
+    await asyncio.sleep(0.1)
+    assert ground.process.asked == []
+    setattr(ground.process, what, False)
+    ground.process.session = "s2"
+    ground.process.ready.set()
+    command, answer = await ground.process.command(locks.acquire)
+    assert (command.session, command.wait) == ("s2", True)
+    say(answer, Waits(command.id))
+    _, answer = await ground.process.command(locks.give_up)
+    answer.set_result(HELD)
+    with pytest.raises(LockHeldError) as refused:
+        async with soon():
+            await entering
+    assert 0 < refused.value.waited <= 0.2
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("has_place", [False, True])
+async def test_patience_ends_also_when_the_store_does_not_answer(ground: Ground, has_place: bool) -> None:
+    entering = ground.enter("a", X, 0.02)
+    command, answer = await ground.process.command(locks.acquire)
+    if has_place:
+        say(answer, Waits(command.id))
+        await ground.process.command(locks.give_up)
+    with pytest.raises(StoreUnavailableError, match=r"did not answer within 0\.07 s"):
+        async with soon():
+            await entering
+    taken_back, _ = await ground.process.command(locks.release)
+    assert taken_back.id == command.id
+    assert len(ground.leases) == 0
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("wait", [0, 0.02])
+async def test_patience_ends_also_while_every_session_is_found_dead(ground: Ground, wait: float) -> None:
+    entering = ground.enter("a", X, wait)
+    asked = 0
+    async with soon():
+        while not entering.done():
+            for _, _, answer in ground.process.asked:
+                say(answer, LeaseLostError("session s1 was declared dead or closed: its claims are void", session="s1"))
+                asked += 1
+            ground.process.asked.clear()
+            await asyncio.sleep(0.005)
+    with pytest.raises(LeaseLostError, match="declared dead"):
+        await entering
+    assert asked > 1
+
+
 async def test_what_was_pruned_unread_is_looked_up(ground: Ground) -> None:
     lease = await ground.lease()
     granted, refused, going_on = ground.enter("b"), ground.enter("c"), ground.enter("d")
@@ -323,6 +419,19 @@ async def test_what_was_pruned_unread_is_looked_up(ground: Ground) -> None:
     for task in (going_on, on_its_way):
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_a_look_that_failed_is_repeated_until_the_store_answers(ground: Ground) -> None:
+    granted = ground.enter("b")
+    command, answer = await ground.process.command(locks.acquire)
+    say(answer, Waits(command.id))
+    await until(lambda: ground.leases._waiting[command.id].waits)
+    ground.process.away = 2
+    ground.process.rows = [[], [LockHeldRow("b/", command.id, "X", None, 9, "s1", None, 0, 5.0, 3.0, 3.0)], [None]]
+    ground.leases.missed()
+    async with soon():
+        assert (await granted).token == 9
+    assert ground.process.away == 0
 
 
 async def test_a_release_is_tried_until_the_store_takes_it_and_the_close_ends_that(ground: Ground) -> None:
