@@ -93,7 +93,7 @@ def contents_of(connection: sqlite3.Connection, path: str) -> Contents:
         raise ConfigError(f"store {path}: an SQLite file with nothing in it; it becomes a store when a program first opens it")
     counters = connection.execute("SELECT namespace, name, value FROM counter").fetchall()
     if not all(isinstance(value, int) for value in (*version, *(value for _, _, value in counters))):
-        raise StoreError(f"{path}: the file is damaged (a counter is no number); restore a backup", path=path, damaged=True)
+        raise damaged(path, "a counter is no number")
     return Contents(version, {(namespace, name): value for namespace, name, value in counters})
 
 
@@ -123,9 +123,15 @@ def verify(connection: sqlite3.Connection, path: str) -> int:
     """Read all of a file, and count its rows. Raises: StoreError (``damaged``) when it is not sound."""
     found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({FAULTS})")]
     if found != ["ok"]:
-        raise StoreError(f"{path}: the file is damaged ({found[0]}); restore a backup", path=path, damaged=True)
+        raise damaged(path, found[0])
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     return sum(_count(connection, table) for table in tables)
+
+
+def damaged(path: str, fault: str) -> StoreError:
+    """What is wrong inside a file."""
+    line = fault.replace("\n", " ")
+    return StoreError(f"{path}: the file is damaged ({line}); restore a backup", path=path, damaged=True, fault=line)
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
@@ -179,8 +185,9 @@ def _require_replaceable(real: str, target: str, replace: bool) -> None:
         )
     if not os.path.isfile(real):
         raise ConfigError(f"{target}: this is not a plain file; name another")
-    if os.path.exists(f"{real}-wal"):
-        raise ConfigError(f"{target}: this is a store that is in use (there is {real}-wal); name another file")
+    log = f"{real}-wal"
+    if os.path.exists(log) and os.stat(log).st_size > 0:
+        raise ConfigError(f"{target}: this is a store that is in use (there is {log}); name another file")
 
 
 # its digest

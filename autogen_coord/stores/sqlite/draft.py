@@ -38,7 +38,8 @@ class Draft:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _remove(self.path)
+        with suppress(OSError):  # the next one sweeps it away
+            _remove(self.path)
         os.close(self._descriptor)
 
     def flush(self) -> None:

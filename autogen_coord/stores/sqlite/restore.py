@@ -23,7 +23,7 @@ from ...core.store import Transaction
 from ...errors import ConfigError, SchemaVersionError, StoreError, StoreUnavailableError
 from ...settings import Settings
 from . import clock, schema
-from .backup import Contents, connect_draft, contents_of, copy, noted_digest, reading, verify
+from .backup import Contents, connect_draft, contents_of, copy, damaged, noted_digest, reading, verify
 from .database import Database
 from .draft import Draft, digest_of, sync_folder
 from .failures import BUSY, DAMAGED, code_of, driver_errors, system_errors
@@ -105,6 +105,7 @@ def _copy(backup: str, source: str, draft: Draft, wait: float) -> tuple[Contents
         with reading(source, wait) as connection:
             contents = contents_of(connection, backup)
             schema.require(contents.version, backup)
+            _require_whole_pages(connection, source, backup)
             copy(connection, draft)
         with driver_errors(draft.target), closing(connect_draft(draft)) as connection:
             return contents, verify(connection, backup)
@@ -113,7 +114,14 @@ def _copy(backup: str, source: str, draft: Draft, wait: float) -> tuple[Contents
     except StoreError as error:
         if not _is_damage(error):
             raise
-        raise _damaged(backup, str(error.__cause__ or error)) from error
+        raise _damaged(backup, error.facts.get("fault") or str(error.__cause__)) from error
+
+
+def _require_whole_pages(connection: sqlite3.Connection, source: str, backup: str) -> None:
+    # SQLite takes what is missing of the last page for zeros.
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if os.stat(source).st_size % page:
+        raise damaged(backup, "its last page was cut off")
 
 
 def _require_digest(backup: str, source: str) -> None:
