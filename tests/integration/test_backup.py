@@ -260,7 +260,7 @@ def test_a_source_that_is_no_store_makes_no_backup(path: Path, target: Path) -> 
     with pytest.raises(ConfigError, match="another program"):
         backup(str(path), str(target))
     path.write_text("my diary")
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(ConfigError, match="not an SQLite file"):
         backup(str(path), str(target))
     assert files_in(target.parent) == []
 

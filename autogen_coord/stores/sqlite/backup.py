@@ -23,7 +23,7 @@ from . import schema
 from .checkup import is_made
 from .draft import SIDES, Draft, sync_folder
 from .failures import driver_errors, system_errors
-from .files import writable
+from .files import is_sqlite, writable
 
 PAGES = 256
 """Pages, mostly of 4 KiB, that are copied in one step."""
@@ -61,6 +61,8 @@ def backup(source: str, target: str, *, replace: bool = False, wait: float = 10.
     start, real = time.monotonic(), os.path.realpath(source)
     if not is_made(real):
         raise ConfigError(f"store {source}: there is no such store; nothing was backed up")
+    if not is_sqlite(real):
+        raise ConfigError(f"store {source}: this is not an SQLite file; nothing was backed up")
     place = _place(real, target, replace)
     with Draft(place) as draft:
         with reading(real, wait) as connection:

@@ -75,11 +75,12 @@ def _check_file(path: str, real: str) -> None:
         raise ConfigError(f"store {path}: this is not a plain file")
     if not writable(real):
         raise ConfigError(f"store {path}: the file is read-only for us; make it writable or name another")
-    if not _is_sqlite(real):
+    if not is_sqlite(real):
         raise ConfigError(f"store {path}: this is not an SQLite file; name another path, it is left as it is")
 
 
-def _is_sqlite(real: str) -> bool:
+def is_sqlite(real: str) -> bool:
+    """Whether a plain file is one of SQLite's, as far as its head tells."""
     # SQLite itself looks: to open and close the file here would give back all locks that this process has on it, those of a store
     # that is open already too (POSIX has them so); another process that closes the file would then take its log away.
     # See https://www.sqlite.org/howtocorrupt.html, section 2.2.
