@@ -55,12 +55,14 @@ if TYPE_CHECKING:
         VersionConflictError,
     )
     from .settings import Settings
+    from .stores import Backup
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EVERYONE",
     "AttemptInfo",
+    "Backup",
     "BroadcastOutcome",
     "CallTimeoutError",
     "Capability",
@@ -209,6 +211,7 @@ _HOMES = {
         "VersionConflictError",
     ),
     "settings": ("Settings",),
+    "stores": ("Backup",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -38,7 +38,7 @@ from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
 from .errors import ClosedError, ConfigError, CoordError, InvalidInputError
 from .settings import Settings
-from .stores import open_store
+from .stores import Backup, backup_store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -456,3 +456,12 @@ class Coordination:
         Raises: EventsPrunedError when ``since`` is below what is kept.
         """
         return self._open.process.feed.follow(since, kinds, follow)
+
+    async def backup(self, path: str | Path, *, replace: bool = False) -> Backup:
+        """Copy the whole store, all its namespaces, to a file, while it is in use; the copy is verified before it gets its name.
+
+        It has every write that was acknowledged before. ``replace``: another file may stand there. ``autogen-coord restore`` makes
+        a store of it again. Raises: ConfigError for a path that cannot be, or a store that is not in a file; StoreError.
+        """
+        _ = self._open
+        return await backup_store(self._url, str(path), self.settings, replace)

@@ -285,6 +285,9 @@ class Ground:
             rows.put(SESSION, row._replace(state=sessions.DEAD))
 
         self.store.transact_blocking(dead)
+        self.bury(session)
+
+    def bury(self, session: str) -> None:
         while self.do(burial.bury, Bury(session)):
             pass
 

@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import CoordError
 from ..settings import plain
-from . import agents, call, doctor, events, locks, messages, migrate, review, tasks
+from . import agents, backup, call, doctor, events, locks, messages, migrate, review, tasks
 from .options import DebugOption, Shown
 from .printing import clean
 
@@ -42,6 +42,8 @@ app.add_typer(locks.app, name="locks")
 app.command("events")(events.events)
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def _print_version(wanted: bool) -> None:

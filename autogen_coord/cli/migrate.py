@@ -10,7 +10,7 @@ from .printing import say
 
 
 def migrate(store: StoreOption = None, debug: DebugOption = False) -> None:
-    """Bring a store to the schema of this version. Stop its programs and copy the file first: there is no way back."""
+    """Bring a store to the schema of this version. Stop its programs and back it up first: there is no way back."""
     settings = Settings.load(store=store)
     path = file_of(settings.store)
     if path is None:

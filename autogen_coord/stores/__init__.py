@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from dataclasses import dataclass
+
 from ..core.store import Store
 from ..errors import ConfigError
 from ..settings import Settings
 
 SQLITE = "sqlite:///"
 DICTIONARY = "dict://"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was made, and looked through."""
+
+    path: str
+    schema: int
+    size: int
+    """Bytes."""
+    rows: int
+    """Of all tables."""
+    namespaces: tuple[str, ...]
+    sha256: str
+    seconds: float
 
 
 async def open_store(url: str, namespace: str, settings: Settings) -> Store:
@@ -32,3 +51,25 @@ async def open_store(url: str, namespace: str, settings: Settings) -> Store:
     from .sqlite.store import SqliteStore
 
     return await SqliteStore.open(path, namespace, settings)
+
+
+async def backup_store(url: str, target: str, settings: Settings, replace: bool = False) -> Backup:
+    """Back up the store at ``url``, see `autogen_coord.stores.sqlite.backup`. Cancelled, it leaves nothing behind."""
+    if url.startswith(DICTIONARY) or "://" in url.removeprefix(SQLITE):
+        raise ConfigError("backup: only a store in a file is backed up here; a server has its own means")
+    from .sqlite.backup import backup
+
+    stopped = threading.Event()
+    work = asyncio.ensure_future(
+        asyncio.to_thread(
+            backup, url.removeprefix(SQLITE), target, replace=replace, wait=settings.store_wait, stopped=stopped.is_set
+        )
+    )
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stopped.set()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # that it was stopped is no news
+        raise

@@ -50,11 +50,13 @@ class Database:
 
     def connect(self) -> sqlite3.Connection:
         """Open the connection, for `read` only as yet."""
+        there = _identity(self.path)  # looked at before: of a file that is replaced now, we are not to believe that it is ours
         with driver_errors(self.path):
             self._connection = sqlite3.connect(
                 self.path, timeout=self.wait, isolation_level=None, cached_statements=512, check_same_thread=False
             )
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self.identity = self.identity or there or _identity(self.path)
         _open_databases.add(self)
         return self._connection
 
@@ -73,13 +75,13 @@ class Database:
         with driver_errors(self.path):
             if switch:
                 with gate.passed(time.monotonic() + self.wait):
+                    self._require_file()
                     (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
                 if mode != "wal":
                     raise ConfigError(f"store {self.path}: SQLite cannot keep a write-ahead log here; use a local disk")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
             self._connection.execute(f"PRAGMA busy_timeout = {int(FOREIGN_WAIT * 1000)}")
-        self.identity = self.identity or _identity(self.path)
 
     def begin_reading(self) -> None:
         """Refuse to write."""
@@ -196,9 +198,9 @@ class Database:
     def _alone(self, batch: Callable[[], T], wait: float | None = None) -> T:
         """``batch`` as one write transaction."""
         assert self._gate is not None
-        self._require_file()
         until = time.monotonic() + (self.wait if wait is None else wait)
         with driver_errors(self.path), self._gate.passed(until):
+            self._require_file()  # behind the gate: who replaces the file holds it meanwhile
             self._begin(until)
             try:
                 (self.version,) = self._connection.execute("PRAGMA data_version").fetchone()

@@ -1,14 +1,18 @@
-"""The one place where the driver's errors become ours."""
+"""The one place where the errors of the driver, and of the file system, become ours."""
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...errors import StoreError, StoreUnavailableError
+from ...errors import ConfigError, StoreError, StoreUnavailableError
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def code_of(error: sqlite3.Error) -> int:
@@ -34,8 +38,23 @@ def ours(error: sqlite3.Error, path: str) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         message = f"{path}: {error}; nothing was written: free some space on the disk and try again"
         return StoreError(message, path=path, full=True)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code in DAMAGED:
         return StoreError(f"{path}: the file is damaged ({error}); restore a backup", path=path, damaged=True)
     if code == sqlite3.SQLITE_CONSTRAINT:
         return StoreError(f"{path}: {error}; a row that may exist must be read before it is put", path=path)
     return StoreError(f"{path}: {error}", path=path)
+
+
+@contextmanager
+def system_errors(path: str) -> Iterator[None]:
+    """Raise what the file system refuses as a `ConfigError` or `StoreError` about the file."""
+    try:
+        yield
+    except OSError as error:
+        said = error.strerror or str(error)
+        if error.errno in FULL:
+            message = f"{path}: {said}; nothing was written: free some space on the disk and try again"
+            raise StoreError(message, path=path, full=True) from error
+        if error.errno in FORBIDDEN:
+            raise ConfigError(f"{path}: {said}; its folder must be writable for us: mend its rights or name another") from error
+        raise StoreError(f"{path}: {said}", path=path) from error

@@ -38,7 +38,7 @@ def check(path: str) -> str:
             f"store {path}: it lies on a network file system ({kind}), where SQLite's locks do not hold; "
             "use a local disk, connect by message, or PostgreSQL"
         )
-    if not _writable(folder):
+    if not writable(folder):
         raise ConfigError(f"store {path}: the folder {folder} is read-only for us; SQLite writes its log and our lock files there")
     if os.path.exists(real):
         _check_file(path, real)
@@ -73,13 +73,14 @@ def kind_of(path: str, mounts: str) -> str | None:
 def _check_file(path: str, real: str) -> None:
     if not os.path.isfile(real):
         raise ConfigError(f"store {path}: this is not a plain file")
-    if not _writable(real):
+    if not writable(real):
         raise ConfigError(f"store {path}: the file is read-only for us; make it writable or name another")
-    if not _is_sqlite(real):
+    if not is_sqlite(real):
         raise ConfigError(f"store {path}: this is not an SQLite file; name another path, it is left as it is")
 
 
-def _is_sqlite(real: str) -> bool:
+def is_sqlite(real: str) -> bool:
+    """Whether a plain file is one of SQLite's, as far as its head tells."""
     # SQLite itself looks: to open and close the file here would give back all locks that this process has on it, those of a store
     # that is open already too (POSIX has them so); another process that closes the file would then take its log away.
     # See https://www.sqlite.org/howtocorrupt.html, section 2.2.
@@ -91,6 +92,7 @@ def _is_sqlite(real: str) -> bool:
     return True
 
 
-def _writable(path: str) -> bool:
+def writable(path: str) -> bool:
+    """Whether we may read and write there."""
     effective = os.access in os.supports_effective_ids
     return os.access(path, os.R_OK | os.W_OK, effective_ids=effective)
