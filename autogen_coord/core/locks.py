@@ -344,6 +344,13 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
 
     Call it in the writing transaction. Raises: LeaseLostError.
     """
+    held = require_standing(rows, guard)
+    if not any(covers(row.mode, row.path, mode, path) for row in held):
+        raise _not_held(guard, f"does not hold {mode} on {shown(path)!r} any more")
+
+
+def require_standing(rows: Rows, guard: Guard) -> list[LockHeldRow]:
+    """The same for a write that the lease's paths say nothing of: it still stands, with this token. Raises: LeaseLostError."""
     held = mine(rows, guard.id, guard.session, guard.paths)
     if not lock_queue.is_of_now(rows, guard.token):
         raise LeaseLostError(
@@ -351,9 +358,10 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
             lease=guard.id,
             token=guard.token,
         )
-    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
-        raise LeaseLostError(
-            f"the lease with token {guard.token} does not hold {mode} on {shown(path)!r} any more",
-            lease=guard.id,
-            token=guard.token,
-        )
+    if any(row.token != guard.token for row in held):
+        raise _not_held(guard, f"has another token by now for {', '.join(shown(row.path) for row in held)}: it was converted")
+    return held
+
+
+def _not_held(guard: Guard, why: str) -> LeaseLostError:
+    return LeaseLostError(f"the lease with token {guard.token} {why}", lease=guard.id, token=guard.token)
