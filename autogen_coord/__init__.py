@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from .coordination import Coordination
     from .core.addresses import EVERYONE, Recipient
     from .core.discovery import CapabilityInfo, ProviderInfo, ProviderStatus, Registry
+    from .core.documents import Document
     from .core.events import Event
     from .core.fencing import Fence, FileFence
     from .core.inspect import AttemptInfo, TaskInfo
     from .core.lock_handles import Lease
     from .core.lock_modes import LockMode
     from .core.messages import MessageKind, Posted
+    from .core.reducing import Reducer
     from .core.requests import Options, Priority
     from .core.retry import RetryPolicy
     from .core.running import Interrupted, Terminated, run
+    from .core.shared_state import State
+    from .core.state_policies import MergePolicy
+    from .core.state_reads import Conflict, DocumentChange, Snapshot
     from .core.tables import TaskState
     from .errors import (
         CallTimeoutError,
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         DeadlockError,
         DuplicateTaskError,
         EventsPrunedError,
+        FencedError,
         InvalidInputError,
         InvalidOutputError,
         LeaseLostError,
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
         NonDeterminismError,
         NoProviderError,
         NotFoundError,
+        OpenConflictError,
         PayloadTooLargeError,
         PermissionDeniedError,
         RejectedError,
@@ -68,14 +75,18 @@ __all__ = [
     "CapabilityInfo",
     "ClosedError",
     "ConfigError",
+    "Conflict",
     "ConflictError",
     "CoordError",
     "Coordination",
     "DeadlockError",
+    "Document",
+    "DocumentChange",
     "DuplicateTaskError",
     "Event",
     "EventsPrunedError",
     "Fence",
+    "FencedError",
     "FileFence",
     "Interrupted",
     "InvalidInputError",
@@ -84,11 +95,13 @@ __all__ = [
     "LeaseLostError",
     "LockHeldError",
     "LockMode",
+    "MergePolicy",
     "Message",
     "MessageKind",
     "NoProviderError",
     "NonDeterminismError",
     "NotFoundError",
+    "OpenConflictError",
     "Options",
     "PayloadTooLargeError",
     "PermissionDeniedError",
@@ -97,6 +110,7 @@ __all__ = [
     "ProviderInfo",
     "ProviderStatus",
     "Recipient",
+    "Reducer",
     "Registry",
     "RejectedError",
     "RemoteError",
@@ -105,7 +119,9 @@ __all__ = [
     "SchemaVersionError",
     "SendOptions",
     "Settings",
+    "Snapshot",
     "StaleClaimError",
+    "State",
     "StoreError",
     "StoreUnavailableError",
     "TaskCancelledError",
@@ -152,6 +168,7 @@ _HOMES = {
         "ProviderStatus",
         "Registry",
     ),
+    "core.documents": ("Document",),
     "core.events": ("Event",),
     "core.fencing": (
         "Fence",
@@ -171,11 +188,19 @@ _HOMES = {
         "Options",
         "Priority",
     ),
+    "core.reducing": ("Reducer",),
     "core.retry": ("RetryPolicy",),
     "core.running": (
         "Interrupted",
         "Terminated",
         "run",
+    ),
+    "core.shared_state": ("State",),
+    "core.state_policies": ("MergePolicy",),
+    "core.state_reads": (
+        "Conflict",
+        "DocumentChange",
+        "Snapshot",
     ),
     "core.tables": ("TaskState",),
     "errors": (
@@ -187,6 +212,7 @@ _HOMES = {
         "DeadlockError",
         "DuplicateTaskError",
         "EventsPrunedError",
+        "FencedError",
         "InvalidInputError",
         "InvalidOutputError",
         "LeaseLostError",
@@ -194,6 +220,7 @@ _HOMES = {
         "NoProviderError",
         "NonDeterminismError",
         "NotFoundError",
+        "OpenConflictError",
         "PayloadTooLargeError",
         "PermissionDeniedError",
         "RejectedError",

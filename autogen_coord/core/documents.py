@@ -218,7 +218,7 @@ def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | 
         return fence.token
     if row is not None and row.fenced is not None and not force:
         raise FencedError(
-            f"{key!r} is written under a lock (token {row.fenced}): pass fence=lease, or force=True if you know that nobody holds it",
+            f"{key!r} is written under a lock (token {row.fenced}): pass fence=lease, or force=True if nobody can hold it",
             key=key,
             token=row.fenced,
         )

@@ -141,7 +141,13 @@ def _changed_since(rows: Rows, seen: int, prefix: str) -> list[str] | None:
 
 
 def _bring_back(
-    rows: Rows, row: DocumentRow, changes: Sequence[ChangeRow], snapshot: SnapshotRow, command: Restore, now: float, policy: Settings
+    rows: Rows,
+    row: DocumentRow,
+    changes: Sequence[ChangeRow],
+    snapshot: SnapshotRow,
+    command: Restore,
+    now: float,
+    policy: Settings,
 ) -> int:
     was = documents.as_of(row, changes, snapshot.number)
     if not _differ(rows, row, was):
@@ -170,9 +176,8 @@ def revert(rows: Rows, command: Revert, now: float, policy: Settings) -> tuple[D
         raise NotFoundError(f"there is no document {key!r}", key=key)
     if command.version > row.version or (command.expected is not None and command.expected != row.version):
         wanted = command.version if command.version > row.version else command.expected
-        raise VersionConflictError(
-            f"{key!r}: version {wanted} was named, but {row.version} is the newest: look again", key=key, expected=wanted, found=row.version
-        )  # fmt: skip
+        said = f"{key!r}: version {wanted} was named, but {row.version} is the newest: look again"
+        raise VersionConflictError(said, key=key, expected=wanted, found=row.version)
     token = documents.checked_fence(rows, key, row, command.fence, command.force)
     was = documents.version_of(rows, row, command.version)
     if was is None:

@@ -95,9 +95,7 @@ def _require_distinct(keys: Sequence[str]) -> None:
         raise InvalidInputError(f"{twice!r} is changed twice in one write: make one change of both", key=twice)
 
 
-def _all_made(
-    rows: Rows, edits: Sequence[Edit], found: Sequence[DocumentRow | None], policy: Settings
-) -> list[New | Lost | None]:
+def _all_made(rows: Rows, edits: Sequence[Edit], found: Sequence[DocumentRow | None], policy: Settings) -> list[New | Lost | None]:
     made: dict[int, New | Lost | None] = {}
 
     def make(place: int) -> None:
@@ -146,7 +144,8 @@ def _is_stale(edit: Edit, row: DocumentRow | None) -> bool:
 
 def _settled(rows: Rows, edit: Edit, row: DocumentRow | None, stance: Stance, policy: Settings) -> New | Lost:
     """A stale edit that its policy does not simply let through."""
-    assert row is not None and edit.expected is not None
+    assert row is not None
+    assert edit.expected is not None
     if stance.policy == ASK:
         return Lost(edit.expected, row.version, _wanted(rows, edit, row, policy), edit.act)
     if stance.policy == MERGE:
@@ -168,7 +167,7 @@ def _merged(rows: Rows, edit: Edit, row: DocumentRow, policy: Settings) -> New:
     merged = merging.merge(base, _value(text_of(rows, row)), mine)
     if merged.conflicts:
         where = ", ".join(repr(path) if path else "the whole value" for path in merged.conflicts[:5])
-        said = f"version {edit.expected} was changed to {_shown(row)} in the same places ({where}): read it, and write what is right"
+        said = f"version {edit.expected} was changed to {_shown(row)} in the same places ({where}): read it, and write again"
         raise _conflict(edit, row, said, paths=list(merged.conflicts))
     text = None if merged.value is ABSENT else values.checked(merged.value, edit.key, policy.max_value, policy.max_depth)
     return New(text, MERGED, edit.expected)
@@ -180,7 +179,7 @@ def _base(rows: Rows, edit: Edit, row: DocumentRow) -> Any:
         return ABSENT
     base = documents.version_of(rows, row, edit.expected or 0)
     if base is None:
-        said = f"version {edit.expected}, which it was made from, was pruned, so it cannot be merged with {_shown(row)}: read that one"
+        said = f"version {edit.expected}, which it was made from, was pruned: read what is there, {_shown(row)}, and write again"
         raise _conflict(edit, row, said, pruned=True)
     return _value(text_of(rows, base))
 
@@ -237,4 +236,3 @@ def _conflict(edit: Edit, row: DocumentRow | None, said: str, **facts: Any) -> V
 
 def _missing(edit: Edit) -> NotFoundError:
     return NotFoundError(f"there is no document {edit.key!r} to patch: put one first", key=edit.key)
-
