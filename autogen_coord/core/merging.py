@@ -57,12 +57,12 @@ def _fields(
     base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any], at: tuple[str, ...], conflicts: list[str]
 ) -> Iterator[tuple[str, Any]]:
     """The fields of two objects: in their order, mine behind."""
-    for name in {**theirs, **mine, **base}:  # the base's too: one that both deleted is merged, to nothing
+    for name in {**theirs, **mine}:
         value = _merge(base.get(name, ABSENT), theirs.get(name, ABSENT), mine.get(name, ABSENT), (*at, name), conflicts)
         if value is not ABSENT:
             yield name, value
 
 
 def _appended(base: Any, side: Any) -> bool:
-    """Whether a side is the base's array with more behind it."""
-    return isinstance(base, list) and isinstance(side, list) and len(side) > len(base) and same(side[: len(base)], base)
+    """Whether a side, which is not the base, is the base's array with more behind it."""
+    return isinstance(base, list) and isinstance(side, list) and same(side[: len(base)], base)

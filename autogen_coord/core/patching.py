@@ -11,8 +11,7 @@ from typing import Any
 from jsonpatch import InvalidJsonPatch, JsonPatch, JsonPatchException, JsonPatchTestFailed, JsonPointer, JsonPointerException
 
 from ..errors import InvalidInputError, PayloadTooLargeError, VersionConflictError
-from .bodies import encode
-from .values import copied, kind
+from .values import canonical, copied, kind
 
 
 def apply(value: Any, patch: Any, limit: int | None = None) -> Any:
@@ -39,6 +38,8 @@ def apply(value: Any, patch: Any, limit: int | None = None) -> Any:
             result = step.apply(result, in_place=True)
         except JsonPatchTestFailed:
             raise _failed(number, operation) from None
+        except RecursionError:  # each step may nest the value deeper than it was
+            raise _too_deep(number, operation) from None
         except (JsonPatchException, JsonPointerException) as error:
             raise _unfit(number, operation, error) from None  # the library's own text quotes the value
     return result
@@ -67,7 +68,7 @@ def _copy_size(value: Any, operation: dict[str, Any]) -> int:
     start = operation.get("from")
     if not isinstance(start, str):
         return 0  # the library refuses it
-    return len(encode(JsonPointer(start).resolve(value, None)))
+    return len(canonical(JsonPointer(start).resolve(value, None)))
 
 
 def _path(operation: Any) -> str:
@@ -83,6 +84,15 @@ def _unfit(number: int, operation: Any, error: Exception) -> InvalidInputError:
         else "does not apply: its place is not in the value"
     )
     return InvalidInputError(f"operation {number} of the patch, path {path!r:.80}, {why}", operation=number, path=path)
+
+
+def _too_deep(number: int, operation: Any) -> InvalidInputError:
+    path = _path(operation)
+    return InvalidInputError(
+        f"operation {number} of the patch, path {path!r:.80}: the steps before it nest the value too deep",
+        operation=number,
+        path=path,
+    )
 
 
 def _failed(number: int, operation: Any) -> VersionConflictError:

@@ -99,7 +99,7 @@ def checked_key(key: object) -> str:
 def checked(value: Any, key: str, limit: int, depth: int) -> str:
     """The JSON text under which a value is stored.
 
-    ``limit``: bytes of text; ``depth``: how many arrays and objects may stand in each other, up to 200. The value is not changed.
+    ``limit``: bytes of text; ``depth``: how many arrays and objects may stand in each other, up to 100. The value is not changed.
 
     Raises: InvalidInputError, with the ``key`` and the ``path`` in the value; PayloadTooLargeError, with key, size and limit.
     """
@@ -152,14 +152,18 @@ class _Reading:
         self.left = limit
 
     def plain(self, value: Any, depth: int) -> Any:
-        if value is None or (isinstance(value, bool | int) and not isinstance(value, Enum)):
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, Enum):
+            return self.plain(value.value, depth)
+        if isinstance(value, str):
+            self._spend(len(value))
+            return value
+        if isinstance(value, int):
             return value
         if isinstance(value, float):
             if not math.isfinite(value):
                 raise _UnfitError(_NOT_FINITE)
-            return value
-        if isinstance(value, str) and not isinstance(value, Enum):
-            self._spend(len(value))
             return value
         if isinstance(value, dict | list | tuple):
             return self._container(value, depth)
@@ -170,21 +174,23 @@ class _Reading:
             raise _UnfitError("nested too deep: at most {depth} arrays and objects may stand in each other")
         self._spend(len(value))
         if isinstance(value, dict):
-            return {self._name(name): self._part(name, field, depth) for name, field in value.items()}
-        return [self._part(number, item, depth) for number, item in enumerate(value)]
+            self._check_names(value)
+            return dict(self._parts(value.items(), depth))
+        return [part for _, part in self._parts(enumerate(value), depth)]
 
-    def _part(self, name: object, value: Any, depth: int) -> Any:
-        try:
-            return self.plain(value, depth - 1)
-        except _UnfitError as unfit:
-            unfit.parts.append(name)
-            raise
+    def _parts(self, parts: Iterable[tuple[Any, Any]], depth: int) -> Iterator[tuple[Any, Any]]:
+        for name, value in parts:
+            try:
+                yield name, self.plain(value, depth - 1)
+            except _UnfitError as unfit:
+                unfit.parts.append(name)
+                raise
 
-    def _name(self, name: object) -> str:
-        if not isinstance(name, str):
-            raise _UnfitError(f"an object's field is named by {kind(name)}, not by a text; JSON would make a text of it: pass str")
-        self._spend(len(name))
-        return name
+    def _check_names(self, value: dict[Any, Any]) -> None:
+        for name in value:
+            if not isinstance(name, str):
+                raise _UnfitError(f"a field of an object is named by {kind(name)}, and JSON would make a text of it: pass a str")
+            self._spend(len(name))
 
     def _spend(self, characters: int) -> None:
         self.left -= characters
@@ -193,8 +199,6 @@ class _Reading:
 
     def _turned(self, value: Any, depth: int) -> Any:
         """What is no JSON of its own, but has one well-known form."""
-        if isinstance(value, Enum):
-            return self.plain(value.value, depth)
         if isinstance(value, decimal.Decimal) and not value.is_finite():
             raise _UnfitError(_NOT_FINITE)
         if isinstance(value, _AS_TEXT):

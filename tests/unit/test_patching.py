@@ -104,6 +104,7 @@ def test_an_operation_that_does_not_apply_is_named(operation: Any) -> None:
     assert refused.value.facts == {"operation": 2, "path": path or ""}
     assert "operation 2" in str(refused.value)
     assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None  # the library's error quotes the value
     assert refused.value.__suppress_context__
     assert target == {"a": 1, "l": [1], "t": "secret", "o": {}}
 
@@ -142,6 +143,8 @@ def test_a_failed_test_is_a_lost_compare_and_set(value: Any, tested: Any) -> Non
         )
     assert lost.value.facts == {"operation": 3, "path": "/a"}
     assert "secret" not in str(lost.value)
+    assert lost.value.__cause__ is None
+    assert lost.value.__suppress_context__
     assert same(target, {"a": value})
 
 
@@ -156,6 +159,19 @@ def test_copies_cannot_fill_the_memory() -> None:
         apply({"a": "x" * 100}, bomb, limit=10_000)
     assert refused.value.facts["limit"] == 10_000
     assert 1 < refused.value.operation < 10
+
+
+@pytest.mark.parametrize("limit", [None, 1_000_000])
+@pytest.mark.parametrize("rounds", [500, 5_000])
+def test_a_patch_that_nests_without_end_is_refused_where_it_is_too_deep(rounds: int, limit: int | None) -> None:
+    deeper = [
+        {"op": "add", "path": "/w", "value": {}},
+        {"op": "move", "from": "/a", "path": "/w/x"},
+        {"op": "move", "from": "/w", "path": "/a"},
+    ]
+    with pytest.raises(InvalidInputError) as refused:
+        apply({"a": 1}, [*deeper * rounds, {"op": "copy", "from": "/a", "path": "/b"}], limit)
+    assert refused.value.facts == {"operation": 3 * rounds + 1, "path": "/b"}
 
 
 def test_copies_up_to_the_limit_are_made() -> None:

@@ -91,6 +91,7 @@ def test_reducers_reach_fields_further_in_and_the_rest_is_replaced() -> None:
 def test_odd_names_and_the_whole_value_can_be_reduced() -> None:
     assert reduce({"a/b": {"~": 1}}, {"a/b": {"~": 2}}, {"/a~1b/~0": "add"}) == {"a/b": {"~": 3}}
     assert reduce({"a/b": 1, "a": {"b": 1}}, {"a/b": 2, "a": {"b": 2}}, {"a/b": "add"}) == {"a/b": 3, "a": {"b": 2}}
+    assert reduce({"~1": 1}, {"~1": 2}, {"/~01": "add"}) == {"~1": 3}
     assert reduce({"": 1}, {"": 2}, {"/": "add"}) == {"": 3}
     assert reduce([1], [2], {"": "append"}) == [1, 2]
 

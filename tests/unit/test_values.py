@@ -150,6 +150,11 @@ def test_depth_is_allowed_up_to_the_limit(cls: type[Any]) -> None:
         checked(nested(DEPTH + 1, cls), "doc/1", LIMIT, DEPTH)
 
 
+def test_a_hundred_levels_are_read_and_copied() -> None:
+    value = nested(100, dict)
+    assert same(json.loads(checked(value, "k", LIMIT, 100)), copied(value))
+
+
 def test_what_is_very_deep_or_holds_itself_is_refused_and_not_a_recursion_error() -> None:
     loop: list[Any] = []
     loop.append(loop)
@@ -195,6 +200,7 @@ def test_messages_do_not_quote_the_value() -> None:
         with pytest.raises((InvalidInputError, PayloadTooLargeError)) as refused:
             checked(value, "k", LIMIT, DEPTH)
         assert "secret" not in str(refused.value)
+        assert refused.value.__cause__ is None
         assert refused.value.__suppress_context__
 
 
