@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from ..errors import InvalidInputError, PayloadTooLargeError
 from .bodies import encode
@@ -221,7 +221,7 @@ def _dumped(serializer: Any, value: Any) -> Any:
         if any(isinstance(one, float) and not math.isfinite(one) for one in _leaves(serializer.to_python(value, warnings=False))):
             # pydantic writes NaN as null where a field's type says nothing
             raise _UnfitError(_NOT_FINITE)
-    except (PydanticSerializationError, ValueError, RecursionError):
+    except ValueError:  # PydanticSerializationError is one
         raise _UnfitError(f"{type(value).__name__}: pydantic finds no JSON form for it") from None
     return dumped
 

@@ -150,6 +150,12 @@ def test_depth_is_allowed_up_to_the_limit(cls: type[Any]) -> None:
         checked(nested(DEPTH + 1, cls), "doc/1", LIMIT, DEPTH)
 
 
+def test_what_a_model_holds_counts_too() -> None:
+    checked(Finding(text="a", more=nested(DEPTH - 1)), "k", LIMIT, DEPTH)
+    with pytest.raises(InvalidInputError, match=r"'/more/0/0/0/0'.* at most 5 "):
+        checked(Finding(text="a", more=nested(DEPTH)), "k", LIMIT, DEPTH)
+
+
 def test_a_hundred_levels_are_read_and_copied() -> None:
     value = nested(100, dict)
     assert same(json.loads(checked(value, "k", LIMIT, 100)), copied(value))
@@ -185,6 +191,12 @@ def test_a_value_that_only_looks_small_is_too_large_before_it_is_written() -> No
         checked(wide, "k", 1_000_000, 64)
     with pytest.raises(PayloadTooLargeError):
         checked(["x" * 1_000_000] * 1_000_000, "k", 1_000_000, 64)
+
+
+def test_names_count_before_anything_is_written() -> None:
+    with pytest.raises(PayloadTooLargeError) as refused:
+        checked([{"x" * LIMIT: 0}] * 9, "k", LIMIT, DEPTH)
+    assert refused.value.size == LIMIT + 1  # of all the text that it would be, no more was looked at
 
 
 @given(values)
