@@ -143,8 +143,8 @@ def _prune(rows: Rows, row: DocumentRow, policy: Settings) -> int:
     oldest = row.version - policy.history  # the first that is kept in any case
     most = FEW + min(len(points), MANY)
     low = None if len(points) <= MANY else spread(row.version, oldest)
-    found = rows.scan(Range(DOCUMENT_CHANGE, "by_document", (row.key,), low=low, high=oldest + 1, limit=most))
-    next_ones: list[Versioned] = [*found[1:], row] if len(found) < most else [*found[1:]]
+    found = rows.scan(Range(DOCUMENT_CHANGE, "by_document", (row.key,), low=low, high=oldest + 1, limit=most + 1))
+    next_ones: list[Versioned] = [*found[1:], row] if len(found) <= most else [*found[1:]]
     gone = 0
     for change, after in zip(found, next_ones, strict=False):
         if change.version < oldest and not is_needed(points, change, after):

@@ -78,15 +78,12 @@ def _prune_documents(rows: Rows, now: float, policy: Settings) -> int:
 
     Only from then on the document's versions begin at 1 again.
     """
-    gone = 0
-    for row in rows.scan(Range(DOCUMENT, "by_deleted", high=now - policy.keep_seconds, limit=TOMBSTONES)):
-        changes = snapshots.forgettable(rows, row)
-        if changes is not None:
-            for change in changes:
-                documents.drop(rows, change)
-            rows.drop(DOCUMENT, row)
-            gone += 1
-    return gone
+    old = rows.scan(Range(DOCUMENT, "by_deleted", high=now - policy.keep_seconds, limit=TOMBSTONES))
+    gone = snapshots.forgettable(rows, old) if old else []
+    each([change for _, changes in gone for change in changes], lambda change: documents.drop(rows, change))
+    for row, _ in gone:
+        rows.drop(DOCUMENT, row)
+    return len(gone)
 
 
 def _prune_sessions(rows: Rows, now: float, policy: Settings) -> None:

@@ -15,7 +15,7 @@ from .documents import RESTORE, SNAPSHOTS, Author, New, Versioned, text_of, ther
 from .events import Kind
 from .locks import Guard
 from .prefixes import within
-from .store import Keys, Load, Range, Rows
+from .store import Keys, Load, Range, Rows, for_each
 from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, EVENT, SNAPSHOT, ChangeRow, CounterRow, DocumentRow, SnapshotRow
 
 MOST = 1_000
@@ -125,10 +125,9 @@ def restore(rows: Rows, command: Restore, now: float, policy: Settings) -> Resto
     now_rows = rows.get(DOCUMENT, keys)
     changed = [row for row in now_rows if row is not None and row.number > snapshot.number]
     histories = rows.scan_many([documents.history(row.key) for row in changed])
-    count = 0
-    for row, changes in zip(changed, histories, strict=True):
-        count += _bring_back(rows, row, changes, snapshot, command, now, policy)
-    return Restored(count)
+    was = [documents.as_of(row, changes, snapshot.number) for row, changes in zip(changed, histories, strict=True)]
+    done = for_each(zip(changed, was, strict=True), lambda pair: _bring_back(rows, pair[0], pair[1], command, now, policy))
+    return Restored(sum(done))
 
 
 def _changed_since(rows: Rows, seen: int, prefix: str) -> list[str] | None:
@@ -140,22 +139,13 @@ def _changed_since(rows: Rows, seen: int, prefix: str) -> list[str] | None:
     return [row.subject for row in since if row.kind == Kind.STATE_CHANGED and within(row.subject, prefix)]
 
 
-def _bring_back(
-    rows: Rows,
-    row: DocumentRow,
-    changes: Sequence[ChangeRow],
-    snapshot: SnapshotRow,
-    command: Restore,
-    now: float,
-    policy: Settings,
-) -> int:
-    was = documents.as_of(row, changes, snapshot.number)
+def _bring_back(rows: Rows, row: DocumentRow, was: Versioned | None, command: Restore, now: float, policy: Settings) -> bool:
     if not _differ(rows, row, was):
-        return 0
+        return False
     documents.checked_fence(rows, row.key, row, None, command.force)
     new = New(text_of(rows, was), RESTORE, None if was is None else was.version)
     documents.write(rows, row.key, row, new, command.by, now, policy)
-    return 1
+    return True
 
 
 def _differ(rows: Rows, row: DocumentRow, was: Versioned | None) -> bool:
@@ -198,11 +188,13 @@ def loads(name: str, key: str) -> tuple[Load, Load, Load]:
     return Keys(SNAPSHOT, (name,)), Keys(DOCUMENT, (key,)), documents.history(key)
 
 
-def forgettable(rows: Rows, row: DocumentRow) -> list[ChangeRow] | None:
-    """The history of a tombstone, if that may go with it; None when a snapshot needs some of it."""
-    changes = rows.scan(Range(DOCUMENT_CHANGE, "by_document", (row.key,)))
+def forgettable(rows: Rows, found: Sequence[DocumentRow]) -> list[tuple[DocumentRow, list[ChangeRow]]]:
+    """Of these tombstones, those whose history no snapshot needs, with it."""
+    histories = rows.scan_many([Range(DOCUMENT_CHANGE, "by_document", (row.key,)) for row in found])
+    return [(row, changes) for row, changes in zip(found, histories, strict=True) if not _is_needed(rows, row, changes)]
+
+
+def _is_needed(rows: Rows, row: DocumentRow, changes: Sequence[ChangeRow]) -> bool:
     points = documents.points_of(rows, row.key)
     after: list[Versioned] = [*changes[1:], row]
-    if any(documents.is_needed(points, change, next_one) for change, next_one in zip(changes, after, strict=True)):
-        return None
-    return changes
+    return any(documents.is_needed(points, change, next_one) for change, next_one in zip(changes, after, strict=True))

@@ -17,7 +17,7 @@ from .documents import DELETE, MERGED, PATCH, PUT, REDUCED, Author, New, checked
 from .locks import Guard
 from .open_conflicts import Lost
 from .state_policies import ASK, MERGE, REDUCE, REJECT, Reducers, Stance
-from .store import Rows, each
+from .store import Rows, for_each
 from .tables import DOCUMENT, ConflictRow, DocumentRow
 from .values import ABSENT
 
@@ -78,31 +78,24 @@ def write(rows: Rows, command: Write, now: float, policy: Settings) -> Written |
     found: list[DocumentRow | None] = rows.get(DOCUMENT, keys)
     if len(edits) > 1:
         _require_distinct(keys)
-    made = _all_made(rows, edits, found, policy)
+    made: list[New | Lost | None] = for_each(zip(edits, found, strict=True), lambda pair: _made(rows, pair[0], pair[1], policy))
     lost = [(edit.key, one) for edit, one in zip(edits, made, strict=True) if isinstance(one, Lost)]
     if lost:
         return Opened(open_conflicts.open_all(rows, command.id, lost, command.by, now, policy))
-    written: list[DocumentRow | None] = []
-    for key, row, new in zip(keys, found, made, strict=True):
-        assert not isinstance(new, Lost)
-        written.append(None if new is None else documents.write(rows, key, row, new, command.by, now, policy))
-    return Written(tuple(written), tuple(None if new is None else new.text for new in made))
+    news = [new for new in made if not isinstance(new, Lost)]
+
+    def put(place: int) -> DocumentRow | None:
+        new = news[place]
+        return None if new is None else documents.write(rows, keys[place], found[place], new, command.by, now, policy)
+
+    written = for_each(range(len(edits)), put)
+    return Written(tuple(written), tuple(None if new is None else new.text for new in news))
 
 
 def _require_distinct(keys: Sequence[str]) -> None:
     twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None) if len(set(keys)) < len(keys) else None
     if twice is not None:
         raise InvalidInputError(f"{twice!r} is changed twice in one write: make one change of both", key=twice)
-
-
-def _all_made(rows: Rows, edits: Sequence[Edit], found: Sequence[DocumentRow | None], policy: Settings) -> list[New | Lost | None]:
-    made: dict[int, New | Lost | None] = {}
-
-    def make(place: int) -> None:
-        made[place] = _made(rows, edits[place], found[place], policy)
-
-    each(range(len(edits)), make)
-    return [made[place] for place in range(len(edits))]
 
 
 def _made(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) -> New | Lost | None:
