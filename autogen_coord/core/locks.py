@@ -344,13 +344,18 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
 
     Call it in the writing transaction. Raises: LeaseLostError.
     """
-    held = require_standing(rows, guard)
-    if not any(covers(row.mode, row.path, mode, path) for row in held):
-        raise _not_held(guard, f"does not hold {mode} on {shown(path)!r} any more")
+    held = _standing(rows, guard)
+    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
+        raise _not_held(guard, f"{mode} on {shown(path)!r}")
 
 
-def require_standing(rows: Rows, guard: Guard) -> list[LockHeldRow]:
+def require_standing(rows: Rows, guard: Guard) -> None:
     """The same for a write that the lease's paths say nothing of: it still stands, with this token. Raises: LeaseLostError."""
+    if any(row.token != guard.token for row in _standing(rows, guard)):
+        raise _not_held(guard, ", ".join(repr(shown(path)) for path in guard.paths))
+
+
+def _standing(rows: Rows, guard: Guard) -> list[LockHeldRow]:
     held = mine(rows, guard.id, guard.session, guard.paths)
     if not lock_queue.is_of_now(rows, guard.token):
         raise LeaseLostError(
@@ -358,10 +363,8 @@ def require_standing(rows: Rows, guard: Guard) -> list[LockHeldRow]:
             lease=guard.id,
             token=guard.token,
         )
-    if any(row.token != guard.token for row in held):
-        raise _not_held(guard, f"has another token by now for {', '.join(shown(row.path) for row in held)}: it was converted")
     return held
 
 
-def _not_held(guard: Guard, why: str) -> LeaseLostError:
-    return LeaseLostError(f"the lease with token {guard.token} {why}", lease=guard.id, token=guard.token)
+def _not_held(guard: Guard, what: str) -> LeaseLostError:
+    return LeaseLostError(f"the lease with token {guard.token} does not hold {what} any more", lease=guard.id, token=guard.token)
