@@ -104,7 +104,7 @@ def _made(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) -> 
     stance = state_policies.stance(rows, edit.key, edit.policy, edit.reducers)
     stale = _is_stale(edit, row)
     if stale and stance.policy in (REJECT, ASK, MERGE):
-        new: New | Lost = _settled(rows, edit, row, stance, policy)
+        new = _settled(rows, edit, row, stance, policy)
         return new._replace(token=token) if isinstance(new, New) else new
     if edit.act == DELETE:
         if not there(row):
@@ -135,7 +135,7 @@ def _is_stale(edit: Edit, row: DocumentRow | None) -> bool:
     return expected != version and not (expected == 0 and not there(row))
 
 
-def _settled(rows: Rows, edit: Edit, row: DocumentRow | None, stance: Stance, policy: Settings) -> New | Lost:
+def _settled(rows: Rows, edit: Edit, row: DocumentRow | None, stance: Stance, policy: Settings) -> New | Lost | None:
     """A stale edit that its policy does not simply let through."""
     assert row is not None
     assert edit.expected is not None
@@ -151,13 +151,18 @@ def _settled(rows: Rows, edit: Edit, row: DocumentRow | None, stance: Stance, po
 # what it becomes
 
 
-def _merged(rows: Rows, edit: Edit, row: DocumentRow, policy: Settings) -> New:
+def _merged(rows: Rows, edit: Edit, row: DocumentRow, policy: Settings) -> New | None:
     base = _base(rows, edit, row)
     mine = ABSENT
     if edit.act != DELETE:
         text = _wanted(rows, edit, row, policy)
         mine = ABSENT if text is None else decode(text)
     merged = merging.merge(base, _value(text_of(rows, row)), mine)
+    if merged.value is ABSENT and not there(row) and edit.act == DELETE:
+        _require_missing_ok(edit)
+        return None
+    if merged.value is ABSENT and not there(row):  # its value is the base's, and would be gone unnoticed
+        raise _conflict(edit, row, f"version {edit.expected} was deleted since: put it anew if it shall be", paths=[""])
     if merged.conflicts:
         where = ", ".join(repr(path) if path else "the whole value" for path in merged.conflicts[:5])
         said = f"version {edit.expected} was changed to {_shown(row)} in the same places ({where}): read it, and write again"
