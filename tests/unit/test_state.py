@@ -372,6 +372,13 @@ def test_a_lease_on_the_key_must_hold_it_exclusively_one_on_something_else_must_
         shelf.put("a/b", 2, fence=other)
 
 
+def test_the_greatest_token_is_remembered(shelf: Shelf, res: Resources) -> None:
+    older, newer = shelf.guard(res.hold("l", "x X")), shelf.guard(res.hold("m", "y X"))
+    shelf.put("a", 1, fence=newer)
+    row = shelf.put("a", 2, fence=older)  # both stand, and neither says anything of "a"
+    assert (row.token, row.fenced) == (older.token, newer.token)
+
+
 def test_all_of_a_write_stands_or_falls_with_its_fence(shelf: Shelf, res: Resources) -> None:
     guard = shelf.guard(res.hold("l", "a X"))
     res.release("l")
