@@ -209,6 +209,19 @@ async def test_what_is_not_kept_or_never_was_is_said_so(opening: Opening) -> Non
         await state.diff("a", 1, 6)
 
 
+async def test_a_time_between_two_kept_versions_is_not_answered_with_the_wrong_one(opening: Opening) -> None:
+    state = await opening(history=1)
+    first = await state.put("a", 1)
+    await state.snapshot("s")
+    second = await state.put("a", 2)
+    for number in range(3, 6):
+        await state.put("a", number)
+    assert [one.version for one in await state.history("a")] == [5, 4, 1]
+    assert await state.get("a", snapshot="s") == first
+    with pytest.raises(NotFoundError, match="not kept any more"):
+        await state.get("a", at=second.at)
+
+
 async def test_a_snapshot_of_something_else_is_no_way_to_read_a_document(state: State) -> None:
     await state.put("a", 1)
     await state.snapshot("s", "b")
@@ -327,7 +340,7 @@ async def test_a_conflict_outlives_the_base_it_was_made_from_and_the_document(op
 async def test_a_watcher_hears_each_version_once_and_goes_on_where_it_was(state: State, opening: Opening) -> None:
     other = await opening()
     await state.put("w/a", 1)
-    await other.put_many({"w/b": LARGE, "elsewhere": 1})
+    await other.put_many({"w/b": LARGE, "elsewhere": 1, "w-b": 1, "wb": 1})
     await state.delete("w/a", actor="ann")
     seen = [change async for change in other.watch("w", since=0, follow=False)]
     assert [(one.key, one.version, one.kind, one.deleted, one.value, one.pruned) for one in seen] == [

@@ -188,6 +188,17 @@ def test_a_change_of_what_was_deleted_since_cannot_be_merged(shelf: Shelf) -> No
         shelf.put("a", {"x": 2}, 1, policy="merge")
 
 
+def test_a_value_that_is_still_the_base_is_not_lost_unnoticed_when_others_deleted_it(shelf: Shelf) -> None:
+    shelf.put("a", 1)
+    shelf.delete("a")
+    with pytest.raises(VersionConflictError, match="deleted since") as caught:
+        shelf.put("a", 1, 1, policy="merge")
+    assert caught.value.paths == [""]
+    with pytest.raises(NotFoundError):
+        shelf.delete("a", 1, policy="merge")
+    assert shelf.row("a").version == 2
+
+
 def test_updates_are_reduced_also_when_nothing_was_expected(shelf: Shelf) -> None:
     terms: dict[str, Any] = {"policy": "reduce", "reducers": {"n": "add", "seen": "union"}}
     shelf.put("a", {"n": 1, "seen": ["x"]}, **terms)
@@ -520,6 +531,19 @@ def test_a_snapshot_of_something_else_is_refused_by_name(shelf: Shelf) -> None:
         shelf.restore("t")
     with pytest.raises(ConflictError):
         shelf.take("s")
+
+
+def test_what_lies_beside_a_prefix_is_not_in_its_snapshot(shelf: Shelf) -> None:
+    shelf.ground.settings(history=0)
+    for key in ("p", "p/a", "px", "p-a"):
+        shelf.put(key, 1)
+    seen = shelf.take("s", "p")
+    for key in ("p", "p/a", "px", "p-a"):
+        shelf.put(key, 2)
+    assert [shelf.kept(key) for key in ("p", "p/a", "px", "p-a")] == [[1], [1], [], []]
+    with pytest.raises(InvalidInputError):
+        shelf.restore("s", "px", prefix="px")
+    assert shelf.restore("s", prefix="p", seen=seen).documents == 2
 
 
 def test_a_fenced_document_is_restored_by_force_alone(shelf: Shelf, res: Resources) -> None:
