@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from .core.retry import RetryPolicy
     from .core.running import Interrupted, Terminated, run
     from .core.shared_state import State
+    from .core.state_edits import Delete, Patch, Put
     from .core.state_policies import MergePolicy
-    from .core.state_reads import Conflict, DocumentChange, Snapshot
+    from .core.state_reads import Conflict, DocumentChange, Snapshot, StatePolicy
     from .core.tables import TaskState
     from .errors import (
         CallTimeoutError,
@@ -80,6 +81,7 @@ __all__ = [
     "CoordError",
     "Coordination",
     "DeadlockError",
+    "Delete",
     "Document",
     "DocumentChange",
     "DuplicateTaskError",
@@ -103,12 +105,14 @@ __all__ = [
     "NotFoundError",
     "OpenConflictError",
     "Options",
+    "Patch",
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "Posted",
     "Priority",
     "ProviderInfo",
     "ProviderStatus",
+    "Put",
     "Recipient",
     "Reducer",
     "Registry",
@@ -122,6 +126,7 @@ __all__ = [
     "Snapshot",
     "StaleClaimError",
     "State",
+    "StatePolicy",
     "StoreError",
     "StoreUnavailableError",
     "TaskCancelledError",
@@ -196,11 +201,17 @@ _HOMES = {
         "run",
     ),
     "core.shared_state": ("State",),
+    "core.state_edits": (
+        "Delete",
+        "Patch",
+        "Put",
+    ),
     "core.state_policies": ("MergePolicy",),
     "core.state_reads": (
         "Conflict",
         "DocumentChange",
         "Snapshot",
+        "StatePolicy",
     ),
     "core.tables": ("TaskState",),
     "errors": (

@@ -22,7 +22,11 @@ LIMIT_MOST = 10_000
 
 
 class Terms(TypedDict, total=False):
-    """How documents are written, all by name; see `State.put`."""
+    """How documents are written, all by name.
+
+    ``policy`` and ``reducers`` (what becomes of a stale write; reducers alone mean REDUCE), ``fence`` (the lease that it is written
+    under), ``force`` (write a fenced document without one).
+    """
 
     policy: MergePolicy | str | None
     reducers: Mapping[str, Reducer | str] | None
@@ -59,6 +63,8 @@ StateChange = Put | Patch | Delete
 
 def edits_of(changes: Iterable[StateChange], terms: Terms, settings: Settings) -> tuple[Edit, ...]:
     """What is to be written. Raises: InvalidInputError, PayloadTooLargeError, LeaseLostError."""
+    if unknown := terms.keys() - Terms.__annotations__.keys():
+        raise InvalidInputError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(Terms.__annotations__))}")
     policy, reducers = policy_of(terms.get("policy"), terms.get("reducers"))
     fence, force = guard_of(terms.get("fence")), bool(terms.get("force", False))
     edits = tuple(_edit(change, policy, reducers, fence, force, settings) for change in changes)

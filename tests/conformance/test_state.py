@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from autogen_coord import (
     ClosedError,
     Coordination,
+    Delete,
     Document,
     EventsPrunedError,
     FencedError,
@@ -21,7 +22,9 @@ from autogen_coord import (
     MergePolicy,
     NotFoundError,
     OpenConflictError,
+    Patch,
     PayloadTooLargeError,
+    Put,
     Reducer,
     VersionConflictError,
     capability,
@@ -29,7 +32,6 @@ from autogen_coord import (
 from autogen_coord.core import pruning
 from autogen_coord.core.pruning import Prune
 from autogen_coord.core.shared_state import State
-from autogen_coord.core.state_edits import Delete, Patch, Put
 from autogen_coord.core.store import Range
 from autogen_coord.core.tables import DOCUMENT, EVENT
 from tests.conformance.state_processes import Opening, opening, process_under, state
@@ -461,6 +463,8 @@ async def test_terms_that_mean_nothing_are_refused(state: State) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidInputError):
             await state.put("a", {"n": 2}, **terms)
+    with pytest.raises(InvalidInputError, match="unknown option 'polcy'; there are fence, force, policy, reducers"):
+        await state.put("a", 1, polcy="merge")  # type: ignore[call-arg]
     with pytest.raises(InvalidInputError):
         await state.patch("a", "text")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError):
