@@ -19,6 +19,8 @@ from .state_policies import REDUCE, MergePolicy, Reducers
 
 LARGEST = 1 << 62
 LIMIT_MOST = 10_000
+OPERATION = 2
+"""Levels that a patch puts around a value: the list, and the operation."""
 
 
 class Terms(TypedDict, total=False):
@@ -85,7 +87,8 @@ def _edit(
     act, value = (PUT, change.value) if isinstance(change, Put) else (PATCH, change.patch)
     if act == PATCH and not isinstance(value, dict | list):
         raise InvalidInputError(f"{key!r}: a patch is an object (RFC 7396) or a list of operations (RFC 6902)", key=key)
-    text = values.checked(value, key, settings.max_value, settings.max_depth)
+    around = OPERATION if act == PATCH else 0  # what it makes of the document is checked when it is applied
+    text = values.checked(value, key, settings.max_value, settings.max_depth + around)
     return Edit(key, act, text, expected, policy, reducers, fence, force)
 
 

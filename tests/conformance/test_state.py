@@ -455,6 +455,15 @@ async def test_a_value_that_is_too_large_is_refused_by_key_size_and_limit(openin
     assert (await state.put("a", "x" * 98)).version == 1
 
 
+async def test_a_patch_may_bring_what_a_document_may_hold(opening: Opening) -> None:
+    state = await opening(max_depth=3)
+    await state.put("a", {})
+    assert (await state.patch("a", [{"op": "add", "path": "/l", "value": [[1]]}])).value == {"l": [[1]]}
+    with pytest.raises(InvalidInputError, match="deep"):
+        await state.patch("a", [{"op": "add", "path": "/l", "value": [[[1]]]}])
+    assert await state.value("a") == {"l": [[1]]}
+
+
 async def test_terms_that_mean_nothing_are_refused(state: State) -> None:
     await state.put("a", {"n": 1})
     for terms in (
