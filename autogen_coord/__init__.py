@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from .coordination import Coordination
     from .core.addresses import EVERYONE, Recipient
     from .core.discovery import CapabilityInfo, ProviderInfo, ProviderStatus, Registry
+    from .core.documents import Document
     from .core.events import Event
     from .core.fencing import Fence, FileFence
     from .core.inspect import AttemptInfo, TaskInfo
     from .core.lock_handles import Lease
     from .core.lock_modes import LockMode
     from .core.messages import MessageKind, Posted
+    from .core.reducing import Reducer
     from .core.requests import Options, Priority
     from .core.retry import RetryPolicy
     from .core.running import Interrupted, Terminated, run
+    from .core.shared_state import State
+    from .core.state_edits import Delete, Patch, Put
+    from .core.state_policies import MergePolicy
+    from .core.state_reads import Conflict, DocumentChange, Snapshot, StatePolicy
     from .core.tables import TaskState
     from .errors import (
         CallTimeoutError,
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
         DeadlockError,
         DuplicateTaskError,
         EventsPrunedError,
+        FencedError,
         InvalidInputError,
         InvalidOutputError,
         LeaseLostError,
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
         NonDeterminismError,
         NoProviderError,
         NotFoundError,
+        OpenConflictError,
         PayloadTooLargeError,
         PermissionDeniedError,
         RejectedError,
@@ -70,14 +78,19 @@ __all__ = [
     "CapabilityInfo",
     "ClosedError",
     "ConfigError",
+    "Conflict",
     "ConflictError",
     "CoordError",
     "Coordination",
     "DeadlockError",
+    "Delete",
+    "Document",
+    "DocumentChange",
     "DuplicateTaskError",
     "Event",
     "EventsPrunedError",
     "Fence",
+    "FencedError",
     "FileFence",
     "Interrupted",
     "InvalidInputError",
@@ -86,19 +99,24 @@ __all__ = [
     "LeaseLostError",
     "LockHeldError",
     "LockMode",
+    "MergePolicy",
     "Message",
     "MessageKind",
     "NoProviderError",
     "NonDeterminismError",
     "NotFoundError",
+    "OpenConflictError",
     "Options",
+    "Patch",
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "Posted",
     "Priority",
     "ProviderInfo",
     "ProviderStatus",
+    "Put",
     "Recipient",
+    "Reducer",
     "Registry",
     "RejectedError",
     "RemoteError",
@@ -107,7 +125,10 @@ __all__ = [
     "SchemaVersionError",
     "SendOptions",
     "Settings",
+    "Snapshot",
     "StaleClaimError",
+    "State",
+    "StatePolicy",
     "StoreError",
     "StoreUnavailableError",
     "TaskCancelledError",
@@ -154,6 +175,7 @@ _HOMES = {
         "ProviderStatus",
         "Registry",
     ),
+    "core.documents": ("Document",),
     "core.events": ("Event",),
     "core.fencing": (
         "Fence",
@@ -173,11 +195,25 @@ _HOMES = {
         "Options",
         "Priority",
     ),
+    "core.reducing": ("Reducer",),
     "core.retry": ("RetryPolicy",),
     "core.running": (
         "Interrupted",
         "Terminated",
         "run",
+    ),
+    "core.shared_state": ("State",),
+    "core.state_edits": (
+        "Delete",
+        "Patch",
+        "Put",
+    ),
+    "core.state_policies": ("MergePolicy",),
+    "core.state_reads": (
+        "Conflict",
+        "DocumentChange",
+        "Snapshot",
+        "StatePolicy",
     ),
     "core.tables": ("TaskState",),
     "errors": (
@@ -189,6 +225,7 @@ _HOMES = {
         "DeadlockError",
         "DuplicateTaskError",
         "EventsPrunedError",
+        "FencedError",
         "InvalidInputError",
         "InvalidOutputError",
         "LeaseLostError",
@@ -196,6 +233,7 @@ _HOMES = {
         "NoProviderError",
         "NonDeterminismError",
         "NotFoundError",
+        "OpenConflictError",
         "PayloadTooLargeError",
         "PermissionDeniedError",
         "RejectedError",

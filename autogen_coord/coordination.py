@@ -33,6 +33,7 @@ from .core.messages import Posted
 from .core.process import Process
 from .core.requests import Options, Priority, checked_name
 from .core.schemas import decoder
+from .core.shared_state import State
 from .core.store import Range
 from .core.tables import PROVIDER
 from .core.tasks import Broadcast, Cancel, Requeue
@@ -427,6 +428,13 @@ class Coordination:
         LeaseLostError (the session died meanwhile), StoreError, ClosedError. At the block's end LeaseLostError.
         """
         return Block(self._open.leases, asked(path, mode, wait, owner, priority))
+
+    # shared state
+
+    @property
+    def state(self) -> State:
+        """The documents that all processes of this namespace share: `State.get`, `State.put`, `State.watch`, and more."""
+        return self._open.state
 
     # seeing and steering
 

@@ -6,6 +6,8 @@
     ├── NotFoundError                 no such task, session, event ...
     ├── ConflictError
     │   ├── VersionConflictError      a compare-and-set lost
+    │   │   └── OpenConflictError     ... and waits for a decision (policy ``ask``)
+    │   ├── FencedError               an unfenced write of a document that is written under a lock
     │   ├── LockHeldError             a lock is held and the caller would not wait
     │   ├── StaleClaimError           a write names a claim that is no longer held
     │   └── DuplicateTaskError        a key was used before, with another input
@@ -77,9 +79,21 @@ class ConflictError(CoordError):
 
 
 class VersionConflictError(ConflictError):
-    """The expected version is not the stored one."""
+    """The version that was ``expected`` of ``key`` is not the one that was ``found``; ``paths`` says where a merge failed."""
 
     code = "version_conflict"
+
+
+class OpenConflictError(VersionConflictError):
+    """The write lost, and is kept as the open ``conflict`` of this id until somebody decides; the document stays as it is."""
+
+    code = "open_conflict"
+
+
+class FencedError(ConflictError):
+    """The document is written under a lock (``token``, the greatest so far), and this write names none."""
+
+    code = "fenced"
 
 
 class LockHeldError(ConflictError):

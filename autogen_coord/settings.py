@@ -56,6 +56,11 @@ class Settings(BaseModel):
     max_output: int = Field(1 << 20, ge=1, description="bytes of JSON")
     blob_from: int = Field(16 << 10, ge=1, description="larger bodies are kept beside the rows")
 
+    # shared state
+    max_value: int = Field(1 << 20, ge=1, description="of a document, bytes of JSON")
+    max_depth: int = Field(64, ge=1, le=200, description="of a document, levels of objects and arrays")
+    history: int = Field(100, ge=0, le=1_000_000, description="earlier versions of a document; more where a snapshot needs them")
+
     # sessions
     beat: float = Field(1.0, gt=0, le=3600)
     suspect_after: float = Field(2.0, gt=0, le=3600)

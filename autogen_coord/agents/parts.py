@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.calls import Calls
 from ..core.leases import Leases
 from ..core.process import Process
+from ..core.shared_state import State
 from ..errors import ClosedError
 from .asking import Asking
 from .messaging import Messaging
@@ -19,6 +20,7 @@ class Parts:
         self.process = process
         self.calls = Calls(process)
         self.leases = Leases(process)
+        self.state = State(process)
         self.asking = Asking(process, self.calls)
         self.messaging = Messaging(process, self.calls)
         self.runner = Runner(process, self)

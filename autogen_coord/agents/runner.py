@@ -120,7 +120,7 @@ class Runner:
         row = claimed.row
         context = TaskContext(
             self._port, row.session or "", row.id, row.attempt, row.deadline, row.capability, claimed.task.sticky,
-            Handling(self._process, row.id, row.attempt),
+            Handling(self._process, row.id, row.attempt, row.capability),
         )  # fmt: skip
         attempt = Attempt(claimed, provider, context)
         if row.id in self._attempts:

@@ -34,6 +34,7 @@ class Handling(NamedTuple):
     process: Process
     task: str
     attempt: int
+    capability: str = ""
 
 
 HANDLER: ContextVar[Handling | None] = ContextVar("autogen_coord_handler", default=None)

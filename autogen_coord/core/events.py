@@ -41,6 +41,10 @@ class Kind(StrEnum):
     RESOURCE_UNLOCKED = "resource.unlocked"
     RESOURCE_LOST = "resource.lost"
     RESOURCE_DEADLOCKED = "resource.deadlocked"
+    STATE_CHANGED = "state.changed"
+    STATE_CONFLICT = "state.conflict"
+    STATE_DECIDED = "state.decided"
+    STATE_SNAPSHOT = "state.snapshot"
 
 
 _TEXT = {kind: kind.value for kind in Kind}
@@ -52,7 +56,7 @@ ENDINGS = frozenset({Kind.TASK_COMPLETED, Kind.TASK_FAILED, Kind.TASK_CANCELLED,
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of the log: ``number``, ``at`` (epoch seconds), ``kind``, ``subject`` (a task's, session's or provider's
-    id, or a resource's path)."""
+    id, a resource's path, a document's key, or a snapshot's name)."""
 
     number: int
     at: float

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from ..errors import ClosedError, EventsPrunedError, StoreError
@@ -143,6 +144,13 @@ class Feed:
 
         Raises: EventsPrunedError; ClosedError when the process closes.
         """
+        async with aclosing(self.pages(since, kinds, follow)) as pages:
+            async for page in pages:
+                for event in page:
+                    yield event
+
+    async def pages(self, since: int | None, kinds: Iterable[str] | None, follow: bool) -> AsyncGenerator[list[Event], None]:
+        """`follow`, as many events at a time as there are."""
         wanted = None if kinds is None else frozenset(kinds)
         self.followers += 1
         try:
@@ -154,13 +162,13 @@ class Feed:
             while True:
                 advanced = self._advanced
                 (rows,) = await self._store.read(Range(EVENT, "key", (), low=cursor + 1, limit=PAGE))
-                for row in rows:
-                    if row.number != cursor + 1:
-                        floor = row.number - 1
-                        raise EventsPrunedError(f"events up to {floor} were pruned meanwhile", since=cursor, floor=floor)
-                    cursor = row.number
-                    if wanted is None or row.kind in wanted:
-                        yield Event.of(row)
+                whole = _without_gap(rows, cursor)
+                if page := [Event.of(row) for row in whole if wanted is None or row.kind in wanted]:
+                    yield page
+                cursor += len(whole)
+                if len(whole) < len(rows):
+                    floor = rows[len(whole)].number - 1
+                    raise EventsPrunedError(f"events up to {floor} were pruned meanwhile", since=cursor, floor=floor)
                 if not rows:
                     if not follow:
                         return
@@ -169,3 +177,10 @@ class Feed:
                     await advanced.wait()
         finally:
             self.followers -= 1
+
+
+def _without_gap(rows: Sequence[EventRow], cursor: int) -> Sequence[EventRow]:
+    """The rows that follow the cursor one by one."""
+    if not rows or rows[-1].number == cursor + len(rows):
+        return rows
+    return [row for place, row in enumerate(rows, 1) if row.number == cursor + place]

@@ -359,6 +359,18 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
 
     Call it in the writing transaction. Raises: LeaseLostError.
     """
+    held = _standing(rows, guard)
+    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
+        raise _not_held(guard, f"{mode} on {shown(path)!r}")
+
+
+def require_standing(rows: Rows, guard: Guard) -> None:
+    """The same for a write that the lease's paths say nothing of: it still stands, with this token. Raises: LeaseLostError."""
+    if any(row.token != guard.token for row in _standing(rows, guard)):
+        raise _not_held(guard, ", ".join(repr(shown(path)) for path in guard.paths))
+
+
+def _standing(rows: Rows, guard: Guard) -> list[LockHeldRow]:
     held = mine(rows, guard.id, guard.session, guard.paths)
     if not lock_queue.is_of_now(rows, guard.token):
         raise LeaseLostError(
@@ -366,9 +378,8 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
             lease=guard.id,
             token=guard.token,
         )
-    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
-        raise LeaseLostError(
-            f"the lease with token {guard.token} does not hold {mode} on {shown(path)!r} any more",
-            lease=guard.id,
-            token=guard.token,
-        )
+    return held
+
+
+def _not_held(guard: Guard, what: str) -> LeaseLostError:
+    return LeaseLostError(f"the lease with token {guard.token} does not hold {what} any more", lease=guard.id, token=guard.token)

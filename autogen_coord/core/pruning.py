@@ -1,4 +1,5 @@
-"""What is no longer kept: events and finished tasks, by age and count, in slices; and what an operator purges."""
+"""What is no longer kept: events and finished tasks, by age and count, deleted documents by age, in slices; and what an operator
+purges."""
 
 from __future__ import annotations
 
@@ -6,12 +7,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import bodies, endings, events, inboxes, sessions
+from . import bodies, documents, endings, events, inboxes, sessions, snapshots
 from .store import Range, Rows, each
-from .tables import ATTEMPT, COUNTER, EVENT, OUTCOME, PROVIDER, SESSION, TASK, CounterRow, OutcomeRow
+from .tables import ATTEMPT, COUNTER, DOCUMENT, EVENT, OUTCOME, PROVIDER, SESSION, TASK, CounterRow, OutcomeRow
 
 EVENTS = 4
 """Events per finished task, in the common case: a slice takes so many more, or the log would grow while a full line prunes."""
+
+TOMBSTONES = 16
+"""Deleted documents of a slice: each takes its history along."""
 
 
 class Prune(NamedTuple):
@@ -35,8 +39,10 @@ def prune(rows: Rows, command: Prune, now: float, policy: Settings) -> Pruned:
     """One slice of what the settings no longer keep."""
     gone_events = _prune_events(rows, now, policy)
     gone_tasks = _prune_tasks(rows, now, policy)
+    gone_documents = _prune_documents(rows, now, policy)
     _prune_sessions(rows, now, policy)
-    return Pruned(gone_tasks, gone_events, gone_events == EVENTS * policy.slice or gone_tasks == policy.slice)
+    more = gone_events == EVENTS * policy.slice or gone_tasks == policy.slice or gone_documents == TOMBSTONES
+    return Pruned(gone_tasks, gone_events, more)
 
 
 def _prune_events(rows: Rows, now: float, policy: Settings) -> int:
@@ -64,6 +70,19 @@ def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
     oldest = rows.scan(Range(OUTCOME, "by_finish", (), limit=policy.slice))
     gone = [outcome for place, outcome in enumerate(oldest) if place < surplus or outcome.finished_at < before]
     _forget_all(rows, gone)
+    return len(gone)
+
+
+def _prune_documents(rows: Rows, now: float, policy: Settings) -> int:
+    """Tombstones are kept by age, and for as long as a snapshot needs their history: a slice of such holds up those behind it.
+
+    Only from then on the document's versions begin at 1 again.
+    """
+    old = rows.scan(Range(DOCUMENT, "by_deleted", high=now - policy.keep_seconds, limit=TOMBSTONES))
+    gone = snapshots.forgettable(rows, old) if old else []
+    each([change for _, changes in gone for change in changes], lambda change: documents.drop(rows, change))
+    for row, _ in gone:
+        rows.drop(DOCUMENT, row)
     return len(gone)
 
 

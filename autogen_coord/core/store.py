@@ -116,14 +116,21 @@ def each(items: Iterable[Item], act: Callable[[Item], object]) -> None:
 
     Raises: NotLoaded, after the last.
     """
+    for_each(items, act)
+
+
+def for_each(items: Iterable[Item], act: Callable[[Item], T]) -> list[T]:
+    """`each`, with what came of it. Raises: NotLoaded, after the last."""
+    answers: list[T] = []
     missed: NotLoaded | None = None
     for item in items:
         try:
-            act(item)
+            answers.append(act(item))
         except NotLoaded as error:
             missed = error
     if missed is not None:
         raise missed
+    return answers
 
 
 class Rows(Protocol):

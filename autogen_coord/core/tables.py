@@ -285,6 +285,99 @@ class LockWaitRow(NamedTuple):
         return self.id if self.converts is None else self.converts
 
 
+class DocumentRow(NamedTuple):
+    """A document as it is now: its newest version. The first columns are those of a `ChangeRow`, which it becomes."""
+
+    key: str
+    version: int
+    """From 1, without gaps; it goes on after a deletion."""
+    value: str | None
+    """JSON text; None where a blob holds it, and in a tombstone."""
+    value_blob: str | None
+    kind: str
+    """What made this version: put, patch, merge, reduce, delete, restore, decide"""
+    base: int | None
+    """The version that its writer made it from; None: whatever stood there."""
+    number: int
+    """Of its ``state.changed`` event: its place in the order of commit."""
+    at: float
+    created_at: float
+    actor: str | None
+    cause: str | None
+    token: int | None
+    """Of the lease that this version was written under."""
+    fenced: int | None
+    """The greatest token that it was ever written under; None: never under any."""
+    changes: int
+    """How many earlier versions are kept."""
+    deleted_at: float | None
+    """Of a tombstone."""
+
+
+class ChangeRow(NamedTuple):
+    """An earlier version of a document. It moves here when the next one is written: a document written once is stored once."""
+
+    key: str
+    version: int
+    value: str | None
+    value_blob: str | None
+    kind: str
+    base: int | None
+    number: int
+    at: float
+    created_at: float
+    actor: str | None
+    cause: str | None
+    token: int | None
+
+    @classmethod
+    def of(cls, row: DocumentRow) -> ChangeRow:
+        """What a document's row becomes when its next version is written."""
+        return cls(*row[:12])
+
+
+class SnapshotRow(NamedTuple):
+    """A point in the order of commits, by name."""
+
+    name: str
+    number: int
+    """Of its ``state.snapshot`` event."""
+    at: float
+    prefix: str
+    actor: str | None
+    note: str
+
+
+class ConflictRow(NamedTuple):
+    """A write that lost, and waits for a decision."""
+
+    id: str
+    key: str
+    base: int
+    """The version that its writer expected."""
+    found: int
+    """The version that it found."""
+    value: str | None
+    """What its writer wanted; None where a blob holds it, or it wanted the document away."""
+    value_blob: str | None
+    kind: str
+    """put, patch, delete"""
+    at: float
+    actor: str | None
+    cause: str | None
+
+
+class StatePolicyRow(NamedTuple):
+    """What becomes of stale writes at a prefix and below."""
+
+    prefix: str
+    policy: str
+    reducers: str | None
+    """A JSON object: field to reducer."""
+    at: float
+    actor: str | None
+
+
 TASK: Table[TaskRow] = Table(
     "task",
     TaskRow,
@@ -348,7 +441,17 @@ LOCK_WAIT: Table[LockWaitRow] = Table(
         Index("by_task", ("task",), ("path",), where="task"),
     ),
 )
+DOCUMENT: Table[DocumentRow] = Table(
+    "document", DocumentRow, indexes=(Index("by_deleted", (), ("deleted_at",), where="deleted_at"),)
+)
+DOCUMENT_CHANGE: Table[ChangeRow] = Table(
+    "document_change", ChangeRow, key=2, indexes=(Index("by_document", ("key",), ("version",)),)
+)
+SNAPSHOT: Table[SnapshotRow] = Table("snapshot", SnapshotRow)
+CONFLICT: Table[ConflictRow] = Table("conflict", ConflictRow, indexes=(Index("by_key", (), ("key",)),))
+STATE_POLICY: Table[StatePolicyRow] = Table("state_policy", StatePolicyRow)
 
 TABLES: tuple[Table[Any], ...] = (
     TASK, QUEUE, OUTCOME, ATTEMPT, SESSION, PROVIDER, CAPABILITY, EVENT, BLOB, COUNTER, LOCK_HELD, LOCK_WAIT,
+    DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, CONFLICT, STATE_POLICY,
 )  # fmt: skip

@@ -712,7 +712,7 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("tryz = 1", "unknown setting 'tryz' in autogen-coord.toml; did you mean 'tries'?"),
+            ("trys = 1", "unknown setting 'trys' in autogen-coord.toml; did you mean 'tries'?"),
             ("tries = 0", "tries=0 in autogen-coord.toml: must be greater than or equal to 1"),
             ("beat = 9", "beat < suspect_after < session_ttl must hold"),
             ("beat =", "settings file autogen-coord.toml: "),

@@ -13,14 +13,29 @@ from autogen_coord.core.balancing import Candidate
 from autogen_coord.core.burial import Bury, Settle
 from autogen_coord.core.claims import Claim, Disown, GiveBack, Serves, Want
 from autogen_coord.core.messages import Send
+from autogen_coord.core.pruning import Prune
 from autogen_coord.core.registry import Announce, Withdraw
 from autogen_coord.core.sessions import CloseSession, OpenSession
+from autogen_coord.core.state import Edit
 from autogen_coord.core.store import Range, each
-from autogen_coord.core.tables import FAILED, FINAL, OUTCOME, PROVIDER, QUEUE, RUNNING, SESSION, TASK, CapabilityRow, ProviderRow
+from autogen_coord.core.tables import (
+    DOCUMENT,
+    FAILED,
+    FINAL,
+    OUTCOME,
+    PROVIDER,
+    QUEUE,
+    RUNNING,
+    SESSION,
+    TASK,
+    CapabilityRow,
+    ProviderRow,
+)
 from autogen_coord.core.tasks import Broadcast, Cancel, Submit
 from autogen_coord.core.timers import Turn
 from autogen_coord.errors import DeadlockError
 from tests.conftest import Ground
+from tests.unit.shelf import Shelf, edit
 
 MANY = 300
 LABELS = [f"cap{number}" for number in range(MANY)]
@@ -314,3 +329,19 @@ def test_a_message_reaches_many_and_comes_back_from_a_dead_process(ground: Groun
     die(ground, "s1")
     bury(ground, "s1")
     assert states(ground) == {"ready"}
+
+
+def test_three_hundred_documents_are_written_restored_and_forgotten_in_few_rounds(ground: Ground) -> None:
+    ground.settings(history=0, blob_from=10, keep_seconds=10.0)
+    shelf, keys = Shelf(ground), [f"d/{number}" for number in range(MANY)]
+    shelf.policy("d", "last_writer")
+    shelf.write(*(edit(key, "x" * 20) for key in keys))
+    shelf.take("s")
+    shelf.write(*(edit(key, "y" * 20, 0) for key in keys))
+    shelf.write(*(edit(key, {"n": number}) for number, key in enumerate(keys)))
+    assert shelf.restore("s", *keys).documents == MANY
+    shelf.write(*(Edit(key, "delete", None, 4) for key in keys))
+    shelf.drop("s")
+    ground.wait(20)
+    ground.do(pruning.prune, Prune())
+    assert len(ground.scan(Range(DOCUMENT, "key"))) == MANY - pruning.TOMBSTONES

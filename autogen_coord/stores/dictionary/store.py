@@ -120,10 +120,11 @@ class DictionaryStore:
     def _fold(self, fold: Fold[T], prefetch: Sequence[Keys[Any]]) -> tuple[T, bool]:
         base = _Collecting(self._data, self.namespace) if self._collecting else _Through(self._data, self.namespace)
         base.expect(prefetch)
+        now = self._clock()  # once: what depends on it is asked for alike in each round
         for _ in range(ROUNDS):
             pending = Pending(base)
             try:
-                answer = _run(fold, pending, prefetch, self._clock())
+                answer = _run(fold, pending, prefetch, now)
             except Exception:
                 # Any error may come of a row that was not there yet.
                 if not base.missed():

@@ -1,0 +1,114 @@
+"""Patches of JSON values: a list is an RFC 6902 patch (by the ``jsonpatch`` library), an object an RFC 7396 merge patch.
+
+All operations of a patch are applied or none. ``test`` compares as RFC 6902, 4.6 wants it: numbers by their value (1 is 1.0),
+and true is no number. `diff` is stricter: what it finds also tells 1 from 1.0, so that its patch makes exactly the other value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jsonpatch import InvalidJsonPatch, JsonPatch, JsonPatchException, JsonPatchTestFailed, JsonPointer, JsonPointerException
+
+from ..errors import InvalidInputError, PayloadTooLargeError, VersionConflictError
+from .values import canonical, copied, kind
+
+
+def apply(value: Any, patch: Any, limit: int | None = None) -> Any:
+    """What a patch makes of a JSON value; neither is changed, and the result shares no part with them.
+
+    ``limit``: bytes of JSON that the ``copy`` operations of one patch may copy together, for a few of them double a value often
+    enough to fill any memory. The result is not checked: see `values.checked`.
+
+    Raises: InvalidInputError, with the number of the ``operation`` (the first is 1) and its ``path``, when it is none or does not
+    apply; VersionConflictError, likewise, when its ``test`` fails: the value is not the expected one; PayloadTooLargeError.
+    """
+    if isinstance(patch, dict):
+        return _merge_patch(value, patch)
+    if not isinstance(patch, list):
+        raise InvalidInputError(f"the patch is {kind(patch)}: pass a list of RFC 6902 operations, or an object (RFC 7396)")
+    result, left = copied(value), limit
+    for number, operation in enumerate(patch, 1):
+        try:
+            step = JsonPatch([operation])
+            if left is not None and operation["op"] == "copy":
+                left -= _copy_size(result, operation)
+                if left < 0:
+                    raise _too_large(number, operation, limit)
+            result = step.apply(result, in_place=True)
+        except JsonPatchTestFailed:
+            raise _failed(number, operation) from None
+        except RecursionError:  # each step may nest the value deeper than it was
+            raise _too_deep(number, operation) from None
+        except (JsonPatchException, JsonPointerException) as error:
+            raise _unfit(number, operation, error) from None  # the library's own text quotes the value
+    return result
+
+
+def diff(one: Any, other: Any) -> list[dict[str, Any]]:
+    """RFC 6902 operations with which `apply` makes the other JSON value of the first; none where they are the `values.same`."""
+    return list(JsonPatch.from_diff(one, other).patch)
+
+
+def _merge_patch(target: Any, patch: Any) -> Any:
+    """Source: RFC 7396, section 2, MergePatch."""
+    if not isinstance(patch, dict):
+        return copied(patch)
+    fields = target if isinstance(target, dict) else {}
+    result = {}
+    for name in {**fields, **patch}:
+        if name not in patch:
+            result[name] = copied(fields[name])
+        elif patch[name] is not None:
+            result[name] = _merge_patch(fields.get(name), patch[name])
+    return result
+
+
+def _copy_size(value: Any, operation: dict[str, Any]) -> int:
+    start = operation.get("from")
+    if not isinstance(start, str):
+        return 0  # the library refuses it
+    return len(canonical(JsonPointer(start).resolve(value, None)))
+
+
+def _path(operation: Any) -> str:
+    path = operation.get("path") if isinstance(operation, dict) else None
+    return path if isinstance(path, str) else ""
+
+
+def _unfit(number: int, operation: Any, error: Exception) -> InvalidInputError:
+    path = _path(operation)
+    why = (
+        f"is no operation: {error!s:.120}"
+        if isinstance(error, InvalidJsonPatch)
+        else "does not apply: its place is not in the value"
+    )
+    return InvalidInputError(f"operation {number} of the patch, path {path!r:.80}, {why}", operation=number, path=path)
+
+
+def _too_deep(number: int, operation: Any) -> InvalidInputError:
+    path = _path(operation)
+    return InvalidInputError(
+        f"operation {number} of the patch, path {path!r:.80}: the steps before it nest the value too deep",
+        operation=number,
+        path=path,
+    )
+
+
+def _failed(number: int, operation: Any) -> VersionConflictError:
+    path = _path(operation)
+    return VersionConflictError(
+        f"operation {number} of the patch, path {path!r:.80}: its test fails, the value is another: read it and patch that",
+        operation=number,
+        path=path,
+    )
+
+
+def _too_large(number: int, operation: Any, limit: int | None) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"operation {number} of the patch, path {_path(operation)!r:.80}: its copies are more than {limit:,} bytes of JSON: "
+        "put the value instead",
+        operation=number,
+        path=_path(operation),
+        limit=limit,
+    )

@@ -1,0 +1,320 @@
+"""``coord.state``: the shared state as a program uses it. What it says yes to is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
+
+from ..errors import InvalidInputError, OpenConflictError
+from . import open_conflicts, snapshots, state, state_policies
+from .calls import HANDLER
+from .documents import Author, Document
+from .events import NUMBER
+from .ids import new_id
+from .lock_handles import Lease
+from .open_conflicts import MINE, THEIRS, VALUE, Decide
+from .prefixes import checked_prefix, ranges
+from .reducing import Reducer
+from .requests import checked_name
+from .snapshots import Restore, Revert, Take
+from .state import Edit, Opened, Write, Written
+from .state_edits import (
+    Delete,
+    Patch,
+    Put,
+    StateChange,
+    Terms,
+    checked_label,
+    checked_note,
+    checked_version,
+    edits_of,
+    guard_of,
+    policy_of,
+)
+from .state_policies import MergePolicy, SetPolicy
+from .state_reads import Snapshot, StateReads
+from .store import Keys
+from .tables import CONFLICT, COUNTER, DOCUMENT, SNAPSHOT
+from .values import checked, checked_key
+
+PAGE = 1_000
+TRIES = 10
+"""How often documents are looked through anew, when too many were written meanwhile to restore all at once."""
+
+
+class State(StateReads):
+    """Versioned JSON documents that all processes of the namespace share.
+
+    **Versions** count from 1, each write one more, also when the value is the same, and behind a deletion (until the tombstone is
+    pruned, after ``keep_seconds``). ``expected_version`` is compare-and-set: 0 means that there must be none. When another version
+    is there, the `MergePolicy` says what becomes of the write: of the call, else of the longest prefix that has one
+    (`set_policy`), else REJECT. A version that is yet to come is refused under all of them.
+
+    **Fences**: with ``fence=lease`` a write is made only if the lease stands in its own transaction, and holds the key exclusively
+    where one of its paths covers it. Who writes so once fences the document: then writes without a lease are refused
+    (FencedError), unless ``force=True``.
+
+    **Who** and **what for**: ``actor`` is the session, or inside a handler its capability; ``cause`` its task.
+
+    All that writes may raise, besides what stands there, InvalidInputError and PayloadTooLargeError (before anything is stored),
+    VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
+    """
+
+    # one document
+
+    async def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        expected_version: int | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+        **terms: Unpack[Terms],
+    ) -> Document:
+        """Write a value: JSON, or a model or dataclass (read back with ``returns=``). Returns the version as it was stored.
+
+        Under ``reduce`` the value is an update, folded into what is there by ``reducers`` (field, or JSON pointer, to `Reducer`).
+        Under ``merge`` and ``reduce`` the stored value is another than the given one: see what is returned.
+
+        Raises: VersionConflictError (both versions; for a failed merge its ``paths``), OpenConflictError.
+        """
+        return await self._apply(Put(key, value, expected_version), terms, actor, cause)
+
+    async def patch(
+        self,
+        key: str,
+        patch: Mapping[str, Any] | list[Any],
+        *,
+        expected_version: int | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+        **terms: Unpack[Terms],
+    ) -> Document:
+        """Change parts of a value: an object is a merge patch (RFC 7396: null takes a field away), a list operations of RFC 6902.
+
+        It is applied to what is there in the writing transaction; a stale one under ``merge`` and ``ask`` to the version that it
+        was made for. Under ``reduce`` patches are patches.
+
+        Raises: NotFoundError where there is nothing to patch, InvalidInputError when it does not apply (the operation's number).
+        """
+        return await self._apply(Patch(key, patch, expected_version), terms, actor, cause)
+
+    async def delete(
+        self,
+        key: str,
+        *,
+        expected_version: int | None = None,
+        missing_ok: bool = False,
+        actor: str | None = None,
+        cause: str | None = None,
+        **terms: Unpack[Terms],
+    ) -> bool:
+        """Delete a document; its history stays, and its next version counts on. False when there was none, with ``missing_ok``.
+
+        Raises: NotFoundError.
+        """
+        (written,) = await self.put_many([Delete(key, expected_version, missing_ok)], actor=actor, cause=cause, **terms)
+        return written is not None
+
+    async def put_many(
+        self,
+        changes: Mapping[str, Any] | Iterable[StateChange],
+        *,
+        actor: str | None = None,
+        cause: str | None = None,
+        **terms: Unpack[Terms],
+    ) -> list[Document | None]:
+        """Several documents, all of them or none: a mapping of keys to values, or a list of `Put`, `Patch` and `Delete`.
+
+        Up to 1,000, of each key one. Returns the new versions in their order; None where a missing one was deleted. When one of
+        them becomes an open conflict (``ask``), none is written; when several do, each is kept (``conflicts``).
+        """
+        if isinstance(changes, Mapping):
+            changes = [Put(key, value) for key, value in changes.items()]
+        written = await self._write(edits_of(changes, terms, self._process.policy), self._author(actor, cause))
+        return [
+            None if row is None else Document.of(row, text) for row, text in zip(written.rows, written.texts, strict=True)
+        ]  # fmt: skip
+
+    async def _apply(self, change: StateChange, terms: Terms, actor: str | None, cause: str | None) -> Document:
+        written = await self._write(edits_of((change,), terms, self._process.policy), self._author(actor, cause))
+        row = written.rows[0]
+        assert row is not None
+        return Document.of(row, written.texts[0])
+
+    async def _write(self, edits: tuple[Edit, ...], by: Author) -> Written:
+        process = self._process
+        process.check()
+        if not edits:
+            return Written((), ())
+        reads = Keys(DOCUMENT, [edit.key for edit in edits])
+        answer = await process.line.put(state.write, Write(new_id("c"), edits, by), (reads,))
+        if isinstance(answer, Opened):
+            raise _opened(answer)
+        return answer
+
+    def _author(self, actor: str | None, cause: str | None) -> Author:
+        process, handling = self._process, HANDLER.get()
+        if handling is not None and handling.process is process:
+            by, why = handling.capability or process.session, handling.task
+        else:
+            by, why = process.session, None
+        return Author(process.session, checked_name(actor, "actor") or by, checked_name(cause, "cause") or why)
+
+    async def revert(
+        self,
+        key: str,
+        version: int,
+        *,
+        expected_version: int | None = None,
+        fence: Lease | None = None,
+        force: bool = False,
+        actor: str | None = None,
+        cause: str | None = None,
+    ) -> Document:
+        """Write the value of an earlier version once more. ``expected_version`` is compare-and-set, whatever the policy.
+
+        Raises: NotFoundError when the version is not kept; InvalidInputError when it is a deletion.
+        """
+        key, number = checked_key(key), checked_version(version, checked_key(key))
+        if number is None:
+            raise InvalidInputError(f"{key!r}: the version to go back to is wanted", key=key)
+        expected, guard = checked_version(expected_version, key, lowest=0), guard_of(fence)
+        self._process.check()
+        command = Revert(key, number, self._author(actor, cause), expected, guard, force)
+        row, text = await self._process.line.put(snapshots.revert, command, (Keys(DOCUMENT, (key,)),))
+        return Document.of(row, text)
+
+    # snapshots
+
+    async def snapshot(self, name: str, prefix: str = "", *, note: str = "", actor: str | None = None) -> Snapshot:
+        """Name the present state of a prefix and what lies below it. It costs nothing; every document keeps what it needs.
+
+        Raises: ConflictError when the name is taken.
+        """
+        take = Take(checked_label(name, "snapshot"), checked_prefix(prefix), checked_note(note), self._author(actor, None))
+        self._process.check()
+        return Snapshot.of(await self._process.line.put(snapshots.take, take))
+
+    async def drop_snapshot(self, name: str) -> None:
+        """Forget a snapshot; what only it needed is pruned with later writes. Raises: NotFoundError."""
+        self._process.check()
+        await self._process.line.put(snapshots.drop, snapshots.Drop(checked_label(name, "snapshot")))
+
+    async def restore(
+        self, name: str, prefix: str | None = None, *, force: bool = False, actor: str | None = None, cause: str | None = None
+    ) -> int:
+        """Bring all documents of a snapshot, or those at a prefix in it, back to what they were. Returns how many were changed.
+
+        Each that differs gets one more version; one made since is deleted. Up to 1,000 that were written since the snapshot are
+        restored in one transaction, all or none; more in slices (``slice``) that each stand for themselves: then what others write
+        meanwhile may stay, and an error leaves the slices before it done. Fenced documents need ``force``.
+
+        Raises: NotFoundError for an unknown snapshot, InvalidInputError for a prefix that is not in it.
+        """
+        name = checked_label(name, "snapshot")
+        ((row,),) = await self._read(Keys(SNAPSHOT, (name,)))
+        taken = snapshots.found(row, name)
+        place = taken.prefix if prefix is None else checked_prefix(prefix)
+        snapshots.covering(taken, place)
+        by = self._author(actor, cause)
+        for _ in range(TRIES):
+            seen, keys = await self._written_since(taken.number, place)
+            if len(keys) > snapshots.AT_ONCE:
+                break
+            command = Restore(name, place, tuple(keys), seen, by, force)
+            answer = await self._process.line.put(snapshots.restore, command, (Keys(DOCUMENT, keys),))
+            if not answer.again:
+                return answer.documents
+        return await self._restore_in_slices(name, place, keys, by, force)
+
+    async def _restore_in_slices(self, name: str, prefix: str, keys: list[str], by: Author, force: bool) -> int:
+        count, size = 0, self._process.policy.slice
+        for start in range(0, len(keys), size):
+            command = Restore(name, prefix, tuple(keys[start : start + size]), None, by, force)
+            count += (await self._process.line.put(snapshots.restore, command)).documents
+        return count
+
+    async def _written_since(self, number: int, prefix: str) -> tuple[int, list[str]]:
+        """The newest event before the first look, and the documents of a prefix that were written behind ``number``."""
+        ((counter,),) = await self._read(Keys(COUNTER, (NUMBER,)))
+        keys: list[str] = []
+        after: str | None = None
+        while True:
+            at, below = await self._read(*ranges(DOCUMENT, prefix, after, PAGE))
+            rows = [*at, *below][:PAGE]
+            keys += [row.key for row in rows if row.number > number]
+            if len(rows) < PAGE:
+                return (counter.value if counter else 0), keys
+            after = rows[-1].key
+
+    # policies and conflicts
+
+    async def set_policy(
+        self,
+        prefix: str,
+        policy: MergePolicy | str | None,
+        reducers: Mapping[str, Reducer | str] | None = None,
+        *,
+        actor: str | None = None,
+    ) -> None:
+        """Say what becomes of stale writes at a prefix ("": everywhere) and below it, where no longer prefix has a policy.
+
+        For all processes, from the next write on. ``policy`` None takes it away. REDUCE wants ``reducers``.
+
+        Raises: NotFoundError when there is none to take away; InvalidInputError.
+        """
+        place = checked_prefix(prefix)
+        name, checked_reducers = policy_of(policy, reducers)
+        if name == state_policies.REDUCE and checked_reducers is None:
+            raise InvalidInputError("policy reduce wants reducers=, such as {'count': 'add'}")
+        self._process.check()
+        command = SetPolicy(place, name, checked_reducers or {}, self._author(actor, None).actor)
+        await self._process.line.put(state_policies.set_policy, command)
+
+    async def decide(
+        self,
+        conflict: str,
+        how: str,
+        value: Any = None,
+        *,
+        expected_version: int | None = None,
+        fence: Lease | None = None,
+        force: bool = False,
+        actor: str | None = None,
+        cause: str | None = None,
+    ) -> Document | None:
+        """Settle an open conflict: ``"mine"`` writes what its writer wanted, ``"theirs"`` leaves what is there, ``"value"`` writes
+        ``value``. Returns the document as it is now.
+
+        ``expected_version``: the version that you looked at, so that nothing newer is written over.
+
+        Raises: NotFoundError when it was decided before.
+        """
+        conflict = checked_label(conflict, "conflict")
+        if how not in (MINE, THEIRS, VALUE):
+            raise InvalidInputError(f"how={how!r:.50}: one of '{MINE}', '{THEIRS}' and '{VALUE}'")
+        if how != VALUE and value is not None:
+            raise InvalidInputError(f"value= has a meaning with '{VALUE}' only")
+        expected, policy = checked_version(expected_version, conflict, lowest=0), self._process.policy
+        body = checked(value, conflict, policy.max_value, policy.max_depth) if how == VALUE else None
+        self._process.check()
+        command = Decide(conflict, how, body, self._author(actor, cause), expected, guard_of(fence), force)
+        decided = await self._process.line.put(open_conflicts.decide, command, (Keys(CONFLICT, (conflict,)),))
+        if decided.row is None or decided.text is None:
+            return None
+        return Document.of(decided.row, decided.text)
+
+
+def _opened(answer: Opened) -> OpenConflictError:
+    first = answer.conflicts[0]
+    return OpenConflictError(
+        f"{first.key!r}: version {first.base} was expected, but {first.found} is there: the write is kept as conflict {first.id}, "
+        "and nothing was changed; look at it with conflicts(), and settle it with decide()",
+        key=first.key,
+        expected=first.base,
+        found=first.found,
+        conflict=first.id,
+        conflicts=[one.id for one in answer.conflicts],
+    )
