@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError
-from . import bodies, lock_modes, locks
+from . import bodies, lock_modes, lock_queue, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
@@ -29,7 +29,7 @@ from .lock_requests import Asked, Claim
 from .lock_waiters import Waiter, deadlock
 from .locks import Acquire, Answer, Convert, Evict, Granted, Handler, Leave, Release
 from .process import Process
-from .store import Keys
+from .store import Keys, Load
 from .tables import LOCK_HELD, LOCK_WAIT, EventRow
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Leases:
         if claim is not None:
             self._handlers.setdefault((claim.task, claim.attempt), set()).add(id)
         try:
-            granted = await self._granted(locks.acquire, command, waiter, asked.wait, locks.release)
+            granted = await self._granted(locks.acquire, command, lock_queue.reads(asked.wants), waiter, asked.wait, locks.release)
             if session != process.session or not process.heart.trusted:
                 self._give_back(id, session, asked.wants)
                 raise LeaseLostError("the session was lost while the lock was granted: try again", lease=id)
@@ -112,7 +112,7 @@ class Leases:
         command = Convert(lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
         waiter = Waiter(lease.wants(mode), lease.session, lease.token)
         try:
-            granted = await self._granted(locks.convert, command, waiter, wait, None)
+            granted = await self._granted(locks.convert, command, [Keys(LOCK_HELD, lease.keys)], waiter, wait, None)
         except LockHeldError:
             raise
         except BaseException:
@@ -132,15 +132,20 @@ class Leases:
         given_up.add_done_callback(answered)
 
     async def _granted(
-        self, rule: Rule[Any, Answer], command: Any, waiter: Waiter, wait: float | None, undo: Rule[Any, Any] | None
+        self,
+        rule: Rule[Any, Answer],
+        command: Any,
+        reads: Sequence[Load],
+        waiter: Waiter,
+        wait: float | None,
+        undo: Rule[Any, Any] | None,
     ) -> Granted:
         """Put a request on the line, and wait; ``undo`` takes it back, also when it was granted, if its caller leaves before."""
         self._waiting[command.id] = waiter
         self._patient += wait != 0
         timer = asyncio.get_running_loop().call_later(wait, waiter.expire) if wait else None
         try:
-            reads = Keys(LOCK_HELD, [(want.path, command.id) for want in waiter.wants])  # those of a batch in one go
-            await waiter.hear(self._process.line.offer(rule, command, (reads,)))
+            await waiter.hear(self._process.line.offer(rule, command, reads))
             if waiter.outcome is None:
                 await self._give_up(command.id, waiter, wait or 0.0)
             if isinstance(waiter.outcome, CoordError):
@@ -182,7 +187,7 @@ class Leases:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
         command = Release(lease.id, lease.session, lease.stored_paths)
         try:
-            found = await self._process.line.offer(locks.release, command, ())
+            found = await self._process.line.offer(locks.release, command, [Keys(LOCK_HELD, lease.keys)])
         except StoreError:
             found = await asyncio.shield(self._giving_back.write(locks.release, command))
         except asyncio.CancelledError:  # it may have been dropped from the line; given back twice does no harm
