@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError, StoreUnavailableError
-from . import bodies, lock_modes, locks
+from . import bodies, lock_modes, lock_queue, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
@@ -29,7 +29,7 @@ from .lock_requests import Asked, Claim
 from .lock_waiters import Waiter, deadlock
 from .locks import Acquire, Answer, Convert, Evict, GiveUp, Granted, Handler, Leave, Release
 from .process import Process
-from .store import Keys
+from .store import Keys, Load
 from .tables import LOCK_HELD, LOCK_WAIT, EventRow
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Leases:
         if claim is not None:
             self._handlers.setdefault((claim.task, claim.attempt), set()).add(id)
         try:
-            granted = await self._granted(locks.acquire, command, waiter, asked.wait, locks.release)
+            granted = await self._granted(locks.acquire, command, lock_queue.reads(asked.wants), waiter, asked.wait, locks.release)
             if session != process.session or not process.heart.trusted:
                 self._give_back(id, session, asked.wants)
                 raise LeaseLostError("the session was lost while the lock was granted: try again", lease=id)
@@ -152,7 +152,7 @@ class Leases:
         command = Convert(waiter.id, lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
         lease.converting = waiter.id
         try:
-            granted = await self._granted(locks.convert, command, waiter, wait, None)
+            granted = await self._granted(locks.convert, command, [Keys(LOCK_HELD, lease.keys)], waiter, wait, None)
         except LockHeldError:
             raise
         except BaseException:
@@ -173,15 +173,20 @@ class Leases:
         self._giving_back.write(locks.give_up, _given_up(waiter)).add_done_callback(answered)
 
     async def _granted(
-        self, rule: Rule[Any, Answer], command: Any, waiter: Waiter, wait: float | None, undo: Rule[Any, Any] | None
+        self,
+        rule: Rule[Any, Answer],
+        command: Any,
+        reads: Sequence[Load],
+        waiter: Waiter,
+        wait: float | None,
+        undo: Rule[Any, Any] | None,
     ) -> Granted:
         """Put a request on the line, and wait; ``undo`` takes it back, also when it was granted, if its caller leaves before."""
         self._waiting[command.id] = waiter
         self._patient += wait != 0
         timer = asyncio.get_running_loop().call_later(wait, waiter.expire) if wait else None
         try:
-            reads = Keys(LOCK_HELD, [(want.path, waiter.lease) for want in waiter.wants])  # those of a batch in one go
-            await waiter.hear(self._process.line.offer(rule, command, (reads,)))
+            await waiter.hear(self._process.line.offer(rule, command, reads))
             if waiter.outcome is None:
                 await self._give_up(waiter, wait or 0.0)
             if isinstance(waiter.outcome, CoordError):
@@ -223,7 +228,7 @@ class Leases:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
         command = Release(lease.id, lease.session, lease.stored_paths)
         try:
-            found = await self._process.line.offer(locks.release, command, ())
+            found = await self._process.line.offer(locks.release, command, [Keys(LOCK_HELD, lease.keys)])
         except StoreError:
             found = await asyncio.shield(self._giving_back.write(locks.release, command))
             found = found or await was_given_back(self._process.feed, lease.id, told)  # only the answer was lost

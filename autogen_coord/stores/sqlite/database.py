@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from ...core.fold import Pending
@@ -17,7 +17,7 @@ from .clock import Clock, anchored, keep_high
 from .failures import BUSY, code_of, driver_errors, ours
 from .gate import Gate
 from .kept import Kept
-from .queries import SIZES, statements
+from .queries import chunks, statements
 
 T = TypeVar("T")
 
@@ -102,13 +102,12 @@ class Database:
 
     # what a store does
 
-    def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]], clock: Clock) -> T:
+    def transact(self, fold: Fold[T], prefetch: Sequence[Load], clock: Clock) -> T:
         """`autogen_coord.core.store.Store.transact`, on this thread."""
 
         def batch() -> T:
             pending = Pending(self, self._kept.at(self.version))
-            for table, keys in prefetch:
-                pending.get(table, keys)
+            pending.expect(prefetch)
             answer = fold(pending, clock())
             if not self._connection.in_transaction:
                 # After some errors SQLite rolls back by itself; what is written now would commit row by row.
@@ -154,11 +153,8 @@ class Database:
         sql, make = statements(table).load, table.row._make  # type: ignore[attr-defined]
         single = len(table.key_columns) == 1
         rows: dict[Key, R] = {}
-        for start in range(0, len(keys), SIZES[-1]):
-            chunk = keys[start : start + SIZES[-1]]
-            size = next(size for size in SIZES if size >= len(chunk))
-            padded = [*chunk, *[chunk[-1]] * (size - len(chunk))]
-            values = padded if single else [value for key in padded for value in key]
+        for chunk, size in chunks(keys):
+            values = chunk if single else [value for key in chunk for value in key]
             for row in map(make, self._select(sql[size], (*values, self.namespace))):
                 rows[table.key_of(row)] = row
         return [rows.get(key) for key in keys]
@@ -172,10 +168,27 @@ class Database:
             self._kept.was_free(range)
         return list(map(range.table.row._make, found))  # type: ignore[attr-defined]
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
-        """Nothing: each is read when it is walked."""
+    def gather(self, ranges: Sequence[Range[Any]]) -> Collection[Range[Any]]:
+        """Those of a table's keys that have no row, by one statement where the table has one for that; others are just walked."""
+        wanted: dict[Table[Any], list[Range[Any]]] = {}
+        for range in ranges:
+            if range.index == "key" and range.high is not None and statements(range.table).filled:
+                wanted.setdefault(range.table, []).append(range)
+        empty: list[Range[Any]] = []
+        for table, some in wanted.items():
+            filled = self._filled(table, [(range.low, range.high) for range in some])
+            empty += [range for range in some if (range.low, range.high) not in filled]
+        return empty
 
     # inside
+
+    def _filled(self, table: Table[Any], places: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Between which of these keys there is a row."""
+        found: set[tuple[str, str]] = set()
+        for chunk, size in chunks(places):
+            values = [value for place in chunk for value in place]
+            found.update(self._select(statements(table).filled[size], (*values, self.namespace)))
+        return found
 
     def _select(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         # Wrapped here already, not only around the transaction: a fold must see a `StoreError`, which it does not take for a

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from ...core.store import Fold, Keys, Load, Table
+from ...core.store import Fold, Load, Table
 from ...errors import ClosedError, ConfigError, CoordError, StoreError
 from ...settings import Settings
 from .clock import Clock
@@ -66,7 +66,7 @@ class SqliteStore:
             raise
         return store
 
-    async def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]] = ()) -> T:
+    async def transact(self, fold: Fold[T], prefetch: Sequence[Load] = ()) -> T:
         return await self._usable(self._writing).run(self._writer.transact, fold, prefetch, self._clock)
 
     def transact_blocking(self, fold: Fold[T]) -> T:
