@@ -169,7 +169,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("a conversion is told as an acquisition", lock_queue, "grant", "token, conversion)", "token)", "grants"),
     _fault(
         "a conversion of the past was granted", locks, "give_up",
-        "or command.id not in (held.id, held.conversion)", "", "answers of a lock",
+        "if command.id in (first.id, first.conversion) else None", "", "answers of a lock",
     ),
     _fault(
         "a released lease is converted", locks, "release",
