@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from autogen_coord import (
     FencedError,
     InvalidInputError,
     PayloadTooLargeError,
+    StoreError,
     StoreUnavailableError,
 )
 from autogen_coord.core import series
@@ -95,22 +97,30 @@ async def test_an_emptied_series_has_no_entries_and_goes_on(coord: Coordination)
     assert values(await coord.state.series("log").read(1)) == [6]
 
 
-async def test_readers_see_all_before_or_all_after_a_replacement(world: World) -> None:
-    writer, reader = await world.open(slice=2), await world.open()
-    log = writer.state.series("log")
+@pytest.mark.parametrize("meanwhile", ["replace", "append", "sweep", "anew"])
+async def test_readers_see_all_before_or_all_after_what_comes_between(
+    world: World, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """A reader looks at the head, then at the entries; here another process writes between."""
+    writer, reader = await world.open(), await world.open()
+    log, state = writer.state.series("log"), reader.state
     await log.append(*[0] * 10)
-    seen: list[list[Any] | None] = []
+    look, writes = state.get_many, iter([True])
 
-    async def read() -> None:
-        while len(seen) < 3 or values(await reader.state.series("log").read()) != [9] * 10:
-            seen.append(values(await reader.state.series("log").read()))
+    async def get_many(keys: Iterable[str]) -> list[Document | None]:
+        if next(writes, False):
+            if meanwhile == "append":
+                await log.append(1)
+            elif meanwhile == "anew":
+                await writer.state.delete("log")
+                await log.append(7, 7)
+            else:
+                await log.replace([9] * (20 if meanwhile == "replace" else 3))
+        return await look(keys)
 
-    async def write() -> None:
-        for round in range(1, 10):
-            await log.replace([round] * 10)
-
-    await asyncio.gather(read(), write())
-    assert all(entries is not None and entries == [entries[0]] * 10 for entries in seen)
+    monkeypatch.setattr(state, "get_many", get_many)
+    expected = {"append": [0] * 10, "replace": [9] * 20, "sweep": [9] * 3, "anew": [7, 7]}
+    assert values(await state.series("log").read()) == expected[meanwhile]
 
 
 async def test_nothing_of_a_refused_append_is_written(coord: Coordination) -> None:
@@ -169,6 +179,15 @@ async def test_a_deleted_series_begins_anew(coord: Coordination) -> None:
     assert await log.read() is None
     await log.append(4, begin=[3])
     assert values(await log.read()) == [3, 4]
+
+
+async def test_a_series_that_lost_an_entry_says_so(coord: Coordination) -> None:
+    log = coord.state.series("log")
+    await log.append(1, 2, 3)
+    await coord.state.delete("log/000000000002")
+    with pytest.raises(StoreError, match=r"'log' .* were deleted"):
+        await log.read()
+    assert values(await log.read(1)) == [3]
 
 
 async def test_entries_of_any_size_are_read(world: World) -> None:
