@@ -184,6 +184,20 @@ async def test_an_assistant_that_is_made_anew_goes_on(world: World) -> None:
         assert await said(context) == ["count", "one", "on", "two"]
 
 
+async def test_an_assistant_that_is_provided_has_its_conversation_in_each_process(world: World) -> None:
+    """A factory makes a new agent for each call; in a handler a context finds the handler's own coordination, of several."""
+    asking, *providing = [await world.open() for _ in range(3)]
+
+    def helper() -> AssistantAgent:
+        return AssistantAgent("helper", ReplayChatCompletionClient(["yes"]), model_context=CoordChatCompletionContext("chat"))
+
+    for coord in providing:
+        await coord.provide(helper, "help")
+    for task in "ab":
+        assert await asking.call("help", task, returns=str) == "yes"
+    assert await said(CoordChatCompletionContext("chat", state=asking.state)) == ["a", "yes", "b", "yes"]
+
+
 async def test_it_is_a_component_that_says_where_and_no_more(world: World) -> None:
     coord = await world.open("papers")
     context = CoordChatCompletionContext("chat", buffer_size=3, initial_messages=[user("first")], state=coord.state)
