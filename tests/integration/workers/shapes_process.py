@@ -1,19 +1,23 @@
 """A process with an assistant whose context, memory and model answers are on disk, and a team:
 ``python -m tests.integration.workers.shapes_process <verb> <store>``.
 
-``talk``: says its line number, the assistant's conversation so far and what it remembers, then waits for its input to end, or for
-its death.
+``talk``: one more turn of everything; says what there is now, then waits for its input to end, or for its death. ``write``: adds
+messages to one context and saves a state of two agents, over and over, and says which were acknowledged, until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core.memory import MemoryContent, MemoryMimeType
+from autogen_core.models import UserMessage
 from autogen_ext.models.cache import ChatCompletionCache
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
@@ -47,10 +51,31 @@ async def talk(coord: Coordination) -> None:
     print(json.dumps(told), flush=True)
 
 
+class Both:
+    """A state of two agents that must stay alike."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    async def save_state(self) -> Mapping[str, Any]:
+        return {"ann/x": {"number": self.number}, "bob/x": {"number": self.number}, f"{self.number}/x": {"number": self.number}}
+
+    async def load_state(self, state: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+
+async def write(coord: Coordination) -> None:
+    context, number = CoordChatCompletionContext("chat"), 0
+    while True:
+        await context.add_message(UserMessage(content=str(number), source=str(os.getpid())))
+        await coord.state.save(Both(number), "both")
+        print(number, flush=True)
+        number += 1
+
+
 async def main(verb: str, store: str) -> None:
-    assert verb == "talk"
     async with Coordination.open(store) as coord:
-        await talk(coord)
+        await {"talk": talk, "write": write}[verb](coord)
         await asyncio.to_thread(sys.stdin.read)
 
 
