@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from ..errors import InvalidInputError, OpenConflictError
-from . import open_conflicts, snapshots, state, state_policies
+from . import open_conflicts, saved_states, snapshots, state, state_policies
+from .blocking import BlockingState
 from .calls import HANDLER
 from .documents import Author, Document
 from .events import NUMBER
@@ -16,6 +17,8 @@ from .open_conflicts import MINE, THEIRS, VALUE, Decide
 from .prefixes import checked_prefix, ranges
 from .reducing import Reducer
 from .requests import checked_name
+from .saved_states import Stateful
+from .series import Series
 from .snapshots import Restore, Revert, Take
 from .state import Edit, Opened, Write, Written
 from .state_edits import (
@@ -154,6 +157,12 @@ class State(StateReads):
             raise _opened(answer)
         return answer
 
+    async def _save_all(self, edits: Sequence[Edit]) -> Document:
+        """Write edits of any number; returns the first."""
+        written = await self._write(tuple(edits), self._author(None, None))
+        assert written.rows[0] is not None
+        return Document.of(written.rows[0], written.texts[0])
+
     def _author(self, actor: str | None, cause: str | None) -> Author:
         process, handling = self._process, HANDLER.get()
         if handling is not None and handling.process is process:
@@ -248,6 +257,35 @@ class State(StateReads):
             if len(rows) < PAGE:
                 return (counter.value if counter else 0), keys
             after = rows[-1].key
+
+    # what is made of documents
+
+    @property
+    def blocking(self) -> BlockingState:
+        """Documents for code that cannot await."""
+        return BlockingState(self._process, lambda: self._author(None, None))
+
+    def series(self, key: str) -> Series:
+        """Entries at a key that are only appended, each a document below it. Raises: InvalidInputError."""
+        return Series(key, self, self._process, lambda: self._author(None, None))
+
+    async def save(self, what: Stateful, name: str) -> Document:
+        """Keep the state of an AutoGen runtime, team or agent: what its ``save_state`` gives, a document for each agent.
+
+        All agents in one transaction, or none; agents that are gone since it was last saved under this ``name`` (one part of a
+        key) go. Returns the manifest, ``saved/<name>``. Do not let agents work meanwhile: AutoGen gives no moment at which all
+        of them stand still.
+
+        Raises: what ``save_state`` raises; InvalidInputError and PayloadTooLargeError with the ``agent``; VersionConflictError.
+        """
+        return await saved_states.save(self, self._process.policy, self._save_all, what, name)
+
+    async def load(self, what: Stateful, name: str, *, missing_ok: bool = False) -> bool:
+        """Give what was saved back to a runtime, team or agent, by its ``load_state``: the very mapping that was saved.
+
+        False when there is none, with ``missing_ok``. Raises: NotFoundError; what ``load_state`` raises.
+        """
+        return await saved_states.load(self, what, name, missing_ok)
 
     # policies and conflicts
 

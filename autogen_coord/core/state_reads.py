@@ -110,6 +110,11 @@ class StateReads:
     def __init__(self, process: Process) -> None:
         self._process = process
 
+    @property
+    def namespace(self) -> str:
+        """Whose documents these are."""
+        return self._process.store.namespace
+
     # one document
 
     async def get(

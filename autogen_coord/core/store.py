@@ -196,11 +196,18 @@ class Store(Protocol):
         ...
 
     def transact_blocking(self, fold: Fold[T]) -> T:
-        """The same from a thread that is not the loop's, on a connection of its own (for beats)."""
+        """The same on the calling thread, on a connection of its own (for beats, and for who cannot await).
+
+        It does not need the loop, so the loop's thread may call it too.
+        """
         ...
 
     async def read(self, *loads: Load) -> list[list[Any]]:
         """One snapshot: a list of rows for each load (for `Keys`, a row or None per key). Does not wait for writers."""
+        ...
+
+    def read_blocking(self, *loads: Load) -> list[list[Any]]:
+        """The same on the calling thread, on a connection of its own."""
         ...
 
     async def now(self) -> float:

@@ -81,6 +81,10 @@ class DictionaryStore:
         await asyncio.sleep(0)
         return self._data.snapshot(self.namespace, loads)
 
+    def read_blocking(self, *loads: Load) -> list[list[Any]]:
+        self._require_open()
+        return self._data.snapshot(self.namespace, loads)
+
     async def now(self) -> float:
         self._require_open()
         return self._clock()
