@@ -176,6 +176,8 @@ class Database:
                 wanted.setdefault(range.table, []).append(range)
         empty: list[Range[Any]] = []
         for table, some in wanted.items():
+            if len(some) == 1:  # to walk it costs no more, and it may never be walked
+                continue
             filled = self._filled(table, [(range.low, range.high) for range in some])
             empty += [range for range in some if (range.low, range.high) not in filled]
         return empty
