@@ -159,6 +159,7 @@ def _is_plain(value: Any, depth: int, limit: int) -> bool:
             return False
         if not below:
             return True
+        size += len(below)
         layer = below
     return False
 
