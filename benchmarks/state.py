@@ -5,7 +5,8 @@ put-pruned-64         the same where each put drops the oldest version of its do
 get-uncached          a document, one get at a time, p50; against a bare SELECT by key
 get-cached            the same through `coord.state.cached`; against get-uncached
 watch-1, watch-2      from the call of put to the watcher's hearing of it, p50, in one process and across two; against bare commits
-put-1m-64, get-1m-64  any of 1,000,000 documents, against a store that has only those that are written and read
+put-1m-64, get-1m-64  10,000 documents anywhere among 1,000,000, against a store that has no others
+put-1m-new-64         documents that are new, beside 1,000,000, against a store that was empty
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ WATCHED = 300
 SHORT = 4
 """Versions that are kept where each put prunes."""
 BARE = "bare one-row SQLite FULL commits"
-SMALL = f"a store of {FEW:,} documents"
+SOME = 10_000
+"""Documents among the many that are written and read."""
+ALONE = f"a store with these {SOME:,} documents alone"
 TEXT = "a line of some length that a document may well have. " * 4
 
 
@@ -59,20 +62,19 @@ def value_of(number: int) -> dict[str, Any]:
     return {"title": f"document {number}", "status": "draft", "words": number, "text": TEXT}
 
 
-async def made(coord: Coordination, count: int = FEW) -> None:
-    await coord.state.put_many({key_of(number): value_of(number) for number in range(count)})
+async def made(coord: Coordination, numbers: Sequence[int] = range(FEW)) -> None:
+    for start in range(0, len(numbers), FEW):
+        await coord.state.put_many({key_of(number): value_of(number) for number in numbers[start : start + FEW]})
+
+
+def some_of(total: int, count: int) -> list[int]:
+    return random.Random(1).sample(range(total), count)
 
 
 @asynccontextmanager
-async def putting(store: str, count: int, total: int = 0, settings: Settings | None = None) -> AsyncIterator[Call]:
-    """A put on one of ``count`` documents that nobody else is writing, which expects the version that is there.
-
-    ``total``: they are some of so many that are there already.
-    """
+async def putting(store: str, chosen: Sequence[int], settings: Settings | None = None) -> AsyncIterator[Call]:
+    """A put on one of these documents that nobody else is writing, which expects the version that is there."""
     async with Coordination.open(store, settings=settings or Settings()) as coord:
-        if not total:
-            await made(coord, count)
-        chosen = random.Random(1).sample(range(total or count), count)
         free = deque((key_of(number), 1) for number in chosen)
         numbers = itertools.count()
 
@@ -85,13 +87,26 @@ async def putting(store: str, count: int, total: int = 0, settings: Settings | N
 
 
 @asynccontextmanager
-async def getting(store: str, total: int) -> AsyncIterator[Call]:
-    """A get of any of the documents."""
+async def adding(store: str) -> AsyncIterator[Call]:
+    """A put of a document that is new, somewhere among the others."""
+    numbers = itertools.count(MANY)
+    async with Coordination.open(store, settings=Settings()) as coord:
+
+        async def call() -> None:
+            number = next(numbers)
+            await coord.state.put(f"{key_of(number * 7_919 % MANY)}-{number}", value_of(number), expected_version=0)
+
+        yield call
+
+
+@asynccontextmanager
+async def getting(store: str, chosen: Sequence[int]) -> AsyncIterator[Call]:
+    """A get of one of these documents."""
     draw = random.Random(1)
     async with Coordination.open(store, settings=Settings()) as coord:
 
         async def call() -> None:
-            assert await coord.state.get(key_of(draw.randrange(total))) is not None
+            assert await coord.state.get(key_of(draw.choice(chosen))) is not None
 
         yield call
 
@@ -128,8 +143,12 @@ def one_commit(connection: sqlite3.Connection) -> Call:
 
 def puts(name: str, concurrency: int, settings: Settings | None = None, documents: int = FEW) -> Case:
     async def case() -> Sequence[Figure]:
-        async with folder() as at, putting(str(at / "coord.db"), documents, settings=settings) as call:
-            mine, other = await interleaved(call, one_commit(bare(at / "bare.db")), concurrency, ROUNDS, SECONDS)
+        chosen = some_of(documents, documents)
+        async with folder() as at:
+            async with Coordination.open(at / "coord.db") as coord:
+                await made(coord, range(documents))
+            async with putting(str(at / "coord.db"), chosen, settings) as call:
+                mine, other = await interleaved(call, one_commit(bare(at / "bare.db")), concurrency, ROUNDS, SECONDS)
         return [_rate(name, mine, other, "puts/s", BARE)]
 
     return case
@@ -162,7 +181,7 @@ def _latency(case: str, mine: list[float], other: list[float] | None, against: s
 
 async def get_uncached() -> Sequence[Figure]:
     draw = random.Random(2)
-    async with folder() as at, getting(str(at / "coord.db"), FEW) as call:
+    async with folder() as at, getting(str(at / "coord.db"), range(FEW)) as call:
         async with Coordination.open(at / "coord.db") as coord:
             await made(coord)
         connection = bare(at / "bare.db")
@@ -277,15 +296,21 @@ async def _watcher(store: str) -> None:
 
 
 async def beside_a_million() -> Sequence[Figure]:
+    chosen = some_of(MANY, SOME)
     async with folder() as at:
-        full, few = str(at / "full.db"), str(at / "few.db")
+        full, few, empty = (str(at / f"{name}.db") for name in ("full", "few", "empty"))
         await fill(full, MANY)
-        async with putting(few, FEW) as other_put, putting(full, 100_000, MANY) as put:
-            mine, other = await interleaved(put, other_put, 64, ROUNDS, SECONDS)
-        figures = [_rate("put-1m-64", mine, other, "puts/s", SMALL)]
-        async with getting(full, MANY) as get, getting(few, FEW) as other_get:
+        async with Coordination.open(few) as coord:
+            await made(coord, chosen)
+        async with getting(full, chosen) as get, getting(few, chosen) as other_get:
             mine, other = await interleaved(get, other_get, 64, ROUNDS, SECONDS)
-    return [*figures, _rate("get-1m-64", mine, other, "gets/s", SMALL)]
+        figures = [_rate("get-1m-64", mine, other, "gets/s", ALONE)]
+        async with putting(full, chosen) as put, putting(few, chosen) as other_put:
+            mine, other = await interleaved(put, other_put, 64, ROUNDS, SECONDS)
+        figures.append(_rate("put-1m-64", mine, other, "puts/s", ALONE))
+        async with adding(full) as add, adding(empty) as other_add:
+            mine, other = await interleaved(add, other_add, 64, ROUNDS, SECONDS)
+    return [*figures, _rate("put-1m-new-64", mine, other, "puts/s", "a store that was empty")]
 
 
 async def fill(url: str, count: int) -> None:
