@@ -226,12 +226,13 @@ async def watch_in_one() -> Sequence[Figure]:
         every = asyncio.create_task(_watch(coord, heard))
         try:
             await _until(lambda: coord.state.put("watched/ready", 0), lambda: bool(heard))
+            await asyncio.sleep(0.2)  # until all of these were heard of
             heard.clear()
             commit = one_commit(bare(at / "bare.db"))
-            other = await _write(coord, lambda: len(heard), commit)
+            puts, other = await _write(coord, lambda: len(heard), commit)
         finally:
             every.cancel()
-    return [_latency("watch-1", heard, other, BARE)]
+    return [_latency("watch-1", heard, other, BARE, **_after(heard, puts))]
 
 
 async def _watch(coord: Coordination, heard: list[float]) -> None:
@@ -246,17 +247,28 @@ async def _until(again: Callable[[], Coroutine[Any, Any, object]], holds: Callab
             await asyncio.sleep(0.02)
 
 
-async def _write(coord: Coordination, heard: Callable[[], int], commit: Call) -> list[float]:
-    """One put after another, each when the one before was heard of and a random moment has passed; and bare commits between."""
-    draw, bare_ones = random.Random(4), []
+def _after(heard: list[float], puts: list[float]) -> dict[str, object]:
+    """From the put's answer to the watcher, without what the commit took; below 0 where the watcher was quicker."""
+    times = [one - other for one, other in zip(heard, puts, strict=True)]
+    return {f"after_put_p{share}": round(percentile(times, share / 100), 7) for share in (50, 95, 99)}
+
+
+async def _write(coord: Coordination, heard: Callable[[], int], commit: Call) -> tuple[list[float], list[float]]:
+    """One put after another, each when the one before was heard of and a random moment has passed, and bare commits between.
+
+    Returns the seconds that each of both took.
+    """
+    draw, puts, bare_ones = random.Random(4), [], []
     for number in range(WATCHED):
         await asyncio.sleep(draw.uniform(0, 0.02))  # so that they do not fall in step with whoever polls
-        await coord.state.put(f"watched/{number % 10}", time.monotonic())
+        began = time.monotonic()
+        await coord.state.put(f"watched/{number % 10}", began)
+        puts.append(time.monotonic() - began)
         async with asyncio.timeout(10):
             while heard() <= number:
                 await asyncio.sleep(0.001)
         bare_ones += await durations(commit, 1)
-    return bare_ones
+    return puts, bare_ones
 
 
 async def watch_across_two() -> Sequence[Figure]:
@@ -271,12 +283,12 @@ async def watch_across_two() -> Sequence[Figure]:
             await _until(lambda: coord.state.put("watched/ready", 0), lambda: bool(heard))
             await asyncio.sleep(0.2)
             heard.clear()
-            other = await _write(coord, lambda: len(heard), one_commit(bare(at / "bare.db")))
+            puts, other = await _write(coord, lambda: len(heard), one_commit(bare(at / "bare.db")))
         finally:
             listening.cancel()
             process.kill()
             await process.wait()
-    return [_latency("watch-2", heard, other, BARE, poll=Settings().poll)]
+    return [_latency("watch-2", heard, other, BARE, **_after(heard, puts), poll=Settings().poll)]
 
 
 async def _listen(process: asyncio.subprocess.Process, heard: list[float]) -> None:
