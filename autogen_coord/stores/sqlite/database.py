@@ -26,6 +26,8 @@ FOREIGN_WAIT = 0.05
 UNHELD = (OverflowError, UnicodeEncodeError)
 """What the driver raises for an integer of more than 64 bits and for a lone surrogate."""
 CACHE_KIB = 32 << 10
+CHECKPOINT = 4_000
+"""Pages in the write-ahead log (16 MiB) at which they are moved into the file: a page that was written often meanwhile, once."""
 LOG_LIMIT = 64 << 20
 """Bytes the write-ahead log is cut back to."""
 
@@ -80,6 +82,7 @@ class Database:
                 if mode != "wal":
                     raise ConfigError(f"store {self.path}: SQLite cannot keep a write-ahead log here; use a local disk")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             self._connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
             self._connection.execute(f"PRAGMA busy_timeout = {int(FOREIGN_WAIT * 1000)}")
 
