@@ -28,6 +28,8 @@ ROOT: Final = "audit/"
 WHOLE: Final = ""
 """The JSON pointer to the whole value."""
 PAGE = 500
+SHORT = 1_024
+"""Bytes: operations that take more, and more than the value, are recorded as the whole value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class AuditedDocument:
         changes = [{"op": "add", "path": WHOLE, "value": plain}]
         if old is not None:
             parts = patching.diff(before, plain)
-            if len(bodies.encode(parts)) < len(text):
+            if len(bodies.encode(parts)) <= max(len(text), SHORT):
                 changes = parts
         return plain, {"why": why, "changes": changes}
 

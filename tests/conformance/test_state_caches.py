@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from autogen_coord import CachePolicy, ClosedError, Coordination, InvalidInputError, StoreUnavailableError
 from autogen_coord.core.caching import CachedState
 from autogen_coord.core.freshness import IDLE, MOST
-from autogen_coord.core.store import Keys
+from autogen_coord.core.store import Keys, Range
 from autogen_coord.core.tables import DOCUMENT, EVENT
 from tests.conftest import Fault, World, process_of, until
 
@@ -22,13 +22,12 @@ class Reads:
 
     def __init__(self, coord: Coordination) -> None:
         self.documents: list[list[str]] = []
-        self.hold: asyncio.Event | None = None
         self.after: asyncio.Event | None = None
         """Held behind the read, so that what it saw is old when it comes back."""
         self.began = asyncio.Event()
-        self._store: Any = process_of(coord).store
-        self._read = self._store.read
-        self._store.read = self.read
+        store: Any = process_of(coord).store
+        self._read = store.read
+        store.read = self.read
 
     async def read(self, *loads: Any) -> Any:
         keys = [list(load.keys) for load in loads if isinstance(load, Keys) and load.table is DOCUMENT]
@@ -254,8 +253,6 @@ async def test_a_log_that_was_pruned_unread_makes_everything_be_read_anew(
 
 
 def _forget_the_log(rows: Any, command: None, now: float, policy: Any) -> None:
-    from autogen_coord.core.store import Range
-
     for row in rows.scan(Range(EVENT, "key")):
         rows.drop(EVENT, row)
 
@@ -373,15 +370,15 @@ async def test_a_cache_is_for_its_prefix(coord: Coordination) -> None:
 
 
 async def test_bad_input_is_refused(coord: Coordination, cache: CachedState) -> None:
-    for wrong in ({"policy": "never"}, {"size": 0}, {"size": True}, {"ttl": 1}, {"every": 1}, {"prefix": "/a"}):
+    bad: list[dict[str, Any]] = [{"policy": "never"}, {"size": 0}, {"size": True}, {"ttl": 1}, {"every": 1}, {"prefix": "/a"}]
+    bad += [{"policy": "eventual", "ttl": 0}, {"policy": "periodic", "every": -1}, {"policy": "eventual", "every": 1}]
+    for wrong in bad:
         with pytest.raises(InvalidInputError):
-            coord.state.cached(**wrong)  # type: ignore[arg-type]
-    for policy, wrong in (("eventual", {"ttl": 0}), ("periodic", {"every": -1}), ("eventual", {"every": 1})):
+            coord.state.cached(**wrong)
+    keys: list[Any] = ["", "a//b", 7, None, [], "\0"]
+    for key in keys:
         with pytest.raises(InvalidInputError):
-            coord.state.cached(policy, **wrong)
-    for key in ("", "a//b", 7, None, [], "\0"):
-        with pytest.raises(InvalidInputError):
-            await cache.get(key)  # type: ignore[arg-type]
+            await cache.get(key)
 
 
 async def test_a_cache_that_is_not_open_reads_nothing(world: World, coord: Coordination) -> None:
