@@ -14,7 +14,7 @@ from autogen_coord.core.caching import CachedState
 from autogen_coord.core.freshness import IDLE, MOST
 from autogen_coord.core.store import Keys, Range
 from autogen_coord.core.tables import DOCUMENT, EVENT
-from tests.conftest import Fault, World, process_of, until
+from tests.conftest import Fault, World, process_of, soon, until
 
 
 class Reads:
@@ -24,7 +24,10 @@ class Reads:
         self.documents: list[list[str]] = []
         self.after: asyncio.Event | None = None
         """Held behind the read, so that what it saw is old when it comes back."""
+        self.looks: asyncio.Event | None = None
+        """Held likewise: the reads of the log."""
         self.began = asyncio.Event()
+        self.looking = asyncio.Event()
         store: Any = process_of(coord).store
         self._read = store.read
         store.read = self.read
@@ -32,7 +35,11 @@ class Reads:
     async def read(self, *loads: Any) -> Any:
         keys = [list(load.keys) for load in loads if isinstance(load, Keys) and load.table is DOCUMENT]
         if not keys:
-            return await self._read(*loads)
+            looks, found = self.looks, await self._read(*loads)
+            if looks is not None:
+                self.looking.set()
+                await looks.wait()
+            return found
         self.documents += keys
         after = self.after
         found = await self._read(*loads)
@@ -236,6 +243,42 @@ async def test_a_process_that_may_not_trust_its_session_serves_nothing(
         await other.state.put("a", number)
         assert await cache.value("a") == number
     assert len(reads.documents) == 5
+
+
+async def test_a_look_that_took_long_proves_only_what_was_when_it_began(
+    coord: Coordination, other: Coordination, cache: CachedState
+) -> None:
+    await coord.state.put("a", "old")
+    await cache.get("a")
+    reads = Reads(coord)
+    reads.looks = late = asyncio.Event()
+    await reads.looking.wait()
+    began, freshness = asyncio.get_running_loop().time(), coord.state._freshness
+    await other.state.put("a", "new")
+    await until(lambda: asyncio.get_running_loop().time() - began > freshness.bound)
+    reads.looks = None
+    late.set()
+    await until(lambda: freshness._looking is None)
+    assert await cache.value("a") == "new"
+
+
+async def test_a_read_that_takes_long_is_not_shared_by_who_comes_late(
+    coord: Coordination, other: Coordination, cache: CachedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await coord.state.put("a", "old")
+    monkeypatch.setattr(coord.state._freshness, "_tell", lambda *told: None)  # no look comes to tell of the change
+    reads = Reads(coord)
+    reads.after = late = asyncio.Event()
+    first = asyncio.create_task(cache.value("a"))
+    await reads.began.wait()
+    began = asyncio.get_running_loop().time()
+    reads.after = None
+    await until(lambda: asyncio.get_running_loop().time() - began > cache.stats.staleness)
+    await other.state.put("a", "new")
+    async with soon():
+        assert await cache.value("a") == "new"
+    late.set()
+    assert await first == "old"
 
 
 async def test_a_log_that_was_pruned_unread_makes_everything_be_read_anew(

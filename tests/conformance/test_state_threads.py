@@ -156,6 +156,24 @@ async def test_a_recall_while_it_is_summarised_is_whole_each_time(coord: Coordin
     await asyncio.gather(write(), read(), read())
 
 
+@pytest.mark.parametrize("read", ["recall", "page"])
+async def test_messages_that_leave_between_two_reads_are_read_anew(
+    coord: Coordination, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    writer, thread = coord.state.thread("t", keep=2), coord.state.thread("t")
+    await writer.append(1, 2)
+    found_by = thread._messages
+
+    async def late(first: int, until: int) -> list[ThreadMessage] | None:
+        monkeypatch.setattr(thread, "_messages", found_by)
+        await writer.append(3, 4)
+        return await found_by(first, until)
+
+    monkeypatch.setattr(thread, "_messages", late)
+    messages = (await thread.recall()).messages if read == "recall" else await thread.page()
+    assert values(messages) == [3, 4]
+
+
 async def test_a_function_may_be_plain_and_gets_the_old_summary(coord: Coordination) -> None:
     seen: list[tuple[Any, list[Any]]] = []
 
