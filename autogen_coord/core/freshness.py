@@ -46,6 +46,8 @@ class Freshness:
         self._listeners: list[Listener] = []
         self._followers: list[Listener] = []
         self._cursor: int | None = None
+        self._own: set[int] = set()
+        """Numbers of own commits' events that no look came by yet: told already, and a read begun since has them."""
         self._sure = -math.inf
         self._asked = -math.inf
         self._wake = asyncio.Event()
@@ -88,7 +90,7 @@ class Freshness:
 
     async def _begin(self, listener: Listener) -> None:
         if not self._followers:  # nobody followed until now: where the log was left is no use
-            self._cursor, self._sure = None, -math.inf
+            self._cursor, self._sure, self._own = None, -math.inf, set()
         self._followers.append(listener)
         if not self._runs:
             self.spawn(self._follow())
@@ -138,7 +140,9 @@ class Freshness:
             return
         known = cursor is not None and newest - cursor == len(rows)  # else pruned unread, too many, or another log altogether
         self._cursor = newest
-        told = [(row.subject, row.number) for row in rows if row.kind == Kind.STATE_CHANGED] if known else None
+        own, self._own = self._own, {number for number in self._own if known and number > newest}
+        changed = [row for row in rows if row.kind == Kind.STATE_CHANGED and row.number not in own]
+        told = [(row.subject, row.number) for row in changed] if known else None
         if told is None or told:
             self._tell(self._followers, told)
 
@@ -156,8 +160,11 @@ class Freshness:
             self._runs = False
 
     def _committed(self, what: Committed) -> None:
-        if what.documents:
-            self._tell(self._listeners, what.documents)
+        if not what.documents:
+            return
+        self._tell(self._listeners, what.documents)
+        if self._followers and len(self._own) < MOST:
+            self._own.update(number for _, number in what.documents)
 
     @staticmethod
     def _tell(listeners: Sequence[Any], told: Changed | None) -> None:
