@@ -100,7 +100,7 @@ class Coordination:
         store = await open_store(self._url, self._namespace, self.settings)
         parts = Parts(Process(store, self.settings))
         try:
-            await parts.process.start(parts.calls.mind)
+            await parts.process.start(parts.calls.mind, parts.state.mind)
         except BaseException:
             await store.close()
             raise

@@ -21,7 +21,7 @@ from ..errors import ClosedError, CoordError, StoreError, StoreUnavailableError
 from ..settings import Settings
 from .events import RESOURCES
 from .store import Change, Keys, Load, NotLoaded, Range, Rows, Store, Transaction
-from .tables import EVENT, OUTCOME, QUEUE, READY, SESSION, EventRow, OutcomeRow
+from .tables import DOCUMENT, EVENT, OUTCOME, QUEUE, READY, SESSION, EventRow, OutcomeRow
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Committed:
     sessions: bool = False
     resources: list[EventRow] = field(default_factory=list)
     """What became of locks."""
+    documents: list[tuple[str, int]] = field(default_factory=list)
+    """Keys of documents that have a new version, and the numbers of its events."""
 
 
 class Entry:
@@ -306,5 +308,7 @@ def committed(changes: list[Change]) -> Committed:
                     out.resources.append(new)
         elif table is SESSION:
             out.sessions = True
+        elif table is DOCUMENT and new is not None:
+            out.documents.append((new.key, new.number))
     out.due = due
     return out

@@ -7,14 +7,19 @@ from typing import Any, Unpack
 
 from ..errors import InvalidInputError, OpenConflictError
 from . import open_conflicts, saved_states, snapshots, state, state_policies
+from .audits import AuditedDocument
 from .blocking import BlockingState
+from .caching import CachedState, CachePolicy
 from .calls import HANDLER
 from .documents import Author, Document
 from .events import NUMBER
+from .freshness import Freshness
 from .ids import new_id
 from .lock_handles import Lease
 from .open_conflicts import MINE, THEIRS, VALUE, Decide
 from .prefixes import checked_prefix, ranges
+from .process import Process
+from .progress import Progress
 from .reducing import Reducer
 from .requests import checked_name
 from .saved_states import Stateful
@@ -38,6 +43,7 @@ from .state_policies import MergePolicy, SetPolicy
 from .state_reads import Snapshot, StateReads
 from .store import Keys
 from .tables import CONFLICT, COUNTER, DOCUMENT, SNAPSHOT
+from .threads import Summarise, Thread
 from .values import checked, checked_key
 
 PAGE = 1_000
@@ -62,6 +68,14 @@ class State(StateReads):
     All that writes may raise, besides what stands there, InvalidInputError and PayloadTooLargeError (before anything is stored),
     VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
     """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._freshness = Freshness(process)
+
+    async def mind(self) -> None:
+        """Keep caches fresh; a loop of the process."""
+        await self._freshness.mind()
 
     # one document
 
@@ -343,6 +357,44 @@ class State(StateReads):
         if decided.row is None or decided.text is None:
             return None
         return Document.of(decided.row, decided.text)
+
+    # caches, and what is made of documents
+
+    def cached(
+        self,
+        policy: CachePolicy | str = CachePolicy.IMMEDIATE,
+        *,
+        prefix: str = "",
+        size: int = 1024,
+        ttl: float | None = None,
+        every: float | None = None,
+    ) -> CachedState:
+        """A cache in front of the store: ``async with coord.state.cached("immediate") as cache: await cache.get(key)``.
+
+        For documents at ``prefix`` and below it; ``size``: entries. How stale a read may be is the policy's: ``ttl`` (eventual, 5
+        seconds unless said otherwise), ``every`` (periodic, 1 second). What this process wrote is read back under all of them.
+
+        Raises: InvalidInputError.
+        """
+        return CachedState(self._process, self._freshness, policy, prefix, size, ttl, every)
+
+    def document(self, key: str) -> AuditedDocument:
+        """A document with its audit trail: who changed what, when and why. Raises: InvalidInputError."""
+        return AuditedDocument(self, self._process, key)
+
+    def progress(self, name: str) -> Progress:
+        """How far a workflow is: its stages, iterations and quality scores. Raises: InvalidInputError."""
+        return Progress(self, self._process, self._author, name)
+
+    def thread(self, name: str, *, keep: int | None = None, summarise: Summarise | None = None) -> Thread:
+        """A conversation that is only appended to.
+
+        ``keep``: how many of its last messages are kept (None: all). ``summarise``: a function, sync or async, of the old summary
+        and the messages that leave; they are folded into a summary instead of being left out. Give both to all who append.
+
+        Raises: InvalidInputError.
+        """
+        return Thread(self, self._process, self._author, name, keep, summarise)
 
 
 def _opened(answer: Opened) -> OpenConflictError:
