@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
-from ..errors import InvalidInputError, OpenConflictError
+from ..errors import InvalidInputError
 from . import open_conflicts, snapshots, state, state_policies
 from .calls import HANDLER
 from .documents import Author, Document
@@ -151,7 +151,7 @@ class State(StateReads):
         reads = Keys(DOCUMENT, [edit.key for edit in edits])
         answer = await process.line.put(state.write, Write(new_id("c"), edits, by), (reads,))
         if isinstance(answer, Opened):
-            raise _opened(answer)
+            raise open_conflicts.refusal(answer.conflicts)
         return answer
 
     def _author(self, actor: str | None, cause: str | None) -> Author:
@@ -305,16 +305,3 @@ class State(StateReads):
         if decided.row is None or decided.text is None:
             return None
         return Document.of(decided.row, decided.text)
-
-
-def _opened(answer: Opened) -> OpenConflictError:
-    first = answer.conflicts[0]
-    return OpenConflictError(
-        f"{first.key!r}: version {first.base} was expected, but {first.found} is there: the write is kept as conflict {first.id}, "
-        "and nothing was changed; look at it with conflicts(), and settle it with decide()",
-        key=first.key,
-        expected=first.base,
-        found=first.found,
-        conflict=first.id,
-        conflicts=[one.id for one in answer.conflicts],
-    )

@@ -92,6 +92,11 @@ def write(rows: Rows, command: Write, now: float, policy: Settings) -> Written |
     return Written(tuple(written), tuple(None if new is None else new.text for new in news))
 
 
+def edited(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) -> New | Lost | None:
+    """What an edit would come to where ``row`` stands; nothing is written. None: nothing to do. Raises: as `write`."""
+    return _made(rows, edit, row, policy)
+
+
 def _require_distinct(keys: Sequence[str]) -> None:
     twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None) if len(set(keys)) < len(keys) else None
     if twice is not None:
