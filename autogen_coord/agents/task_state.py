@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Unpack
@@ -49,7 +48,6 @@ class TaskState:
         self._reads = StateReads(process)
         self._drafts: dict[str, Draft] = {}
         self._leases: dict[str, Lease] = {}
-        self._one_by_one = asyncio.Lock()
         self._closed = False
 
     # reading
@@ -149,14 +147,14 @@ class TaskState:
             raise InvalidInputError("a document is changed twice in one write: make one change of both")
         if len(self._drafts.keys() | set(keys)) > MOST:
             raise InvalidInputError(f"a handler changes at most {MOST:,} documents: write some of them with coord.state, at once")
-        async with self._one_by_one:
-            self._require_open()
-            drafts = await self._drawn(edits)
-            self._require_open()
-            self._drafts.update(zip(keys, drafts, strict=True))
-            if fence is not None and fence.claim == self._claim:
-                fence.is_needed = True
-                self._leases[fence.id] = fence
+        drafts = await self._drawn(edits)
+        # no await since they were drawn over those that stand: what others of this handler wrote meanwhile is in them
+        if self._closed:
+            raise claims.stale(self._claim.task, self._claim.attempt)
+        self._drafts.update(zip(keys, drafts, strict=True))
+        if fence is not None and fence.claim == self._claim:
+            fence.is_needed = True
+            self._leases[fence.id] = fence
         return [_shown(one, deleted=True) for one in drafts]
 
     async def _drawn(self, edits: tuple[Edit, ...]) -> list_of[Draft]:
@@ -167,10 +165,6 @@ class TaskState:
 
         unknown = [edit.key for edit in edits if edit.key not in self._drafts]
         return await preview(self._process.store, act, Keys(DOCUMENT, unknown), Keys(COUNTER, (POLICIES,)))
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise claims.stale(self._claim.task, self._claim.attempt)
 
     # the end
 

@@ -325,6 +325,7 @@ async def test_a_patch_is_applied_to_what_stands_there_at_the_end(coord: Coordin
 
 async def test_the_policy_of_a_prefix_holds_for_a_handlers_writes(coord: Coordination) -> None:
     await coord.state.set_policy("sums", "reduce", {"n": "add"})
+    await coord.state.put("sums/a", {"n": 1})
 
     async def body(ctx: TaskContext) -> None:
         await ctx.state.put("sums/a", {"n": 1})
@@ -332,7 +333,7 @@ async def test_the_policy_of_a_prefix_holds_for_a_handlers_writes(coord: Coordin
         await coord.state.put("sums/a", {"n": 5})
 
     await do(coord, body)
-    assert facts(await coord.state.get("sums/a")) == ({"n": 7}, 2, "reduce")
+    assert facts(await coord.state.get("sums/a")) == ({"n": 8}, 3, "reduce")
 
 
 async def test_what_cannot_be_one_change_expects_the_version_it_was_made_from(coord: Coordination) -> None:
@@ -566,6 +567,7 @@ async def test_a_lease_that_is_lost_before_the_end_fails_the_attempt(coord: Coor
             pass  # it does not stop for it
         if ctx.attempt == 1 and when == "after":
             await evict(ctx)
+            await lease.lost.wait()
         return ctx.attempt
 
     assert await do(coord, body, TWICE) == 2
