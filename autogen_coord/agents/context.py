@@ -21,7 +21,7 @@ from ..core.process import Process
 from ..core.requests import Options, Priority
 from ..core.state import Edit, Write
 from ..errors import InvalidInputError
-from .task_state import TaskState
+from .handler_state import HandlerState
 
 if TYPE_CHECKING:
     from ..core.messages import Posted
@@ -85,7 +85,7 @@ class TaskContext:
         self._port = port
         self._ordinals: dict[tuple[str, str], int] = {}
         self._cancelled: asyncio.Event | None = None
-        self._state: TaskState | None = None
+        self._state: HandlerState | None = None
         self.session = session
         self.task_id = task_id
         self.attempt = attempt
@@ -113,10 +113,10 @@ class TaskContext:
         return _TaskLog(logging.getLogger("autogen_coord.task"), {"task_id": self.task_id, "attempt": self.attempt})
 
     @property
-    def state(self) -> TaskState:
+    def state(self) -> HandlerState:
         """The shared state, as this handler sees it: what it writes there is committed with its outcome, or not at all."""
         if self._state is None:
-            self._state = TaskState(self._port.process, self._as_claim, self.capability)
+            self._state = HandlerState(self._port.process, self._as_claim, self.capability)
         return self._state
 
     @property

@@ -1,4 +1,4 @@
-"""Workers are killed at random moments: what their handlers wrote is there for each task that ended well, once, and for no other."""
+"""Workers are killed at random moments: what their handlers wrote is there for each task that ended well, once, for no other."""
 
 from __future__ import annotations
 

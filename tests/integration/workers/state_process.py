@@ -1,4 +1,4 @@
-"""A process from which workers are forked, made to be killed: ``python -m tests.integration.workers.state_process <store> <settings>``.
+"""A process that forks workers, made to be killed: ``python -m tests.integration.workers.state_process <store> <settings>``.
 
 It has imported all it needs, so a worker is there at once. Each line of its input starts one; the worker says ``ready <pid>``. What
 is left is killed when the input ends, and ends by itself when this process is killed.

@@ -27,7 +27,7 @@ from ..core.values import checked_key
 from ..errors import InvalidInputError
 
 
-class TaskState:
+class HandlerState:
     """The shared state as a handler sees it: what is stored, and over it what the handler itself has written.
 
     **Writes** take the options of `State`'s, are checked at once against what stands there, and are kept. When the handler has
