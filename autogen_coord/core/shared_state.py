@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
-from ..errors import InvalidInputError, OpenConflictError
+from ..errors import InvalidInputError
 from . import open_conflicts, saved_states, snapshots, state, state_policies
 from .audits import AuditedDocument
 from .blocking import BlockingState
@@ -168,7 +168,7 @@ class State(StateReads):
         reads = Keys(DOCUMENT, [edit.key for edit in edits])
         answer = await process.line.put(state.write, Write(new_id("c"), edits, by), (reads,))
         if isinstance(answer, Opened):
-            raise _opened(answer)
+            raise open_conflicts.refusal(answer.conflicts)
         return answer
 
     async def _save_all(self, edits: Sequence[Edit]) -> Document:
@@ -395,16 +395,3 @@ class State(StateReads):
         Raises: InvalidInputError.
         """
         return Thread(self, self._process, self._author, name, keep, summarise)
-
-
-def _opened(answer: Opened) -> OpenConflictError:
-    first = answer.conflicts[0]
-    return OpenConflictError(
-        f"{first.key!r}: version {first.base} was expected, but {first.found} is there: the write is kept as conflict {first.id}, "
-        "and nothing was changed; look at it with conflicts(), and settle it with decide()",
-        key=first.key,
-        expected=first.base,
-        found=first.found,
-        conflict=first.id,
-        conflicts=[one.id for one in answer.conflicts],
-    )

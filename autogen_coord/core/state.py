@@ -104,6 +104,11 @@ def _write_one(rows: Rows, command: Write, edit: Edit, now: float, policy: Setti
     return Written((documents.write(rows, edit.key, row, new, command.by, now, policy),), (new.text,))
 
 
+def edited(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) -> New | Lost | None:
+    """What an edit would come to where ``row`` stands; nothing is written. None: nothing to do. Raises: as `write`."""
+    return _made(rows, edit, row, policy)
+
+
 def _require_distinct(keys: Sequence[str]) -> None:
     twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None) if len(set(keys)) < len(keys) else None
     if twice is not None:
