@@ -14,6 +14,7 @@ from .ids import new_id
 from .lock_handles import Lease
 from .open_conflicts import MINE, THEIRS, VALUE, Decide
 from .prefixes import checked_prefix, ranges
+from .process import Process
 from .reducing import Reducer
 from .requests import checked_name
 from .snapshots import Restore, Revert, Take
@@ -59,6 +60,8 @@ class State(StateReads):
     All that writes may raise, besides what stands there, InvalidInputError and PayloadTooLargeError (before anything is stored),
     VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
     """
+
+    _process: Process
 
     # one document
 
