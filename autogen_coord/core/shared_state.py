@@ -69,6 +69,8 @@ class State(StateReads):
     VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
     """
 
+    _process: Process
+
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self._freshness = Freshness(process)
