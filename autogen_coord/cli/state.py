@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -35,6 +35,9 @@ from .events import ends
 from .nothing import complain_of_none, nothing
 from .options import DebugOption, JsonOption, NamespaceOption, StoreOption
 from .printing import clean, print_json, print_table, say, say_note, span
+
+LINES_MOST = 5_000
+"""Lines that may differ where they are compared: what it takes grows with their square."""
 
 app = typer.Typer(
     help="The shared state: documents, their history, snapshots and conflicts.", no_args_is_help=True, rich_markup_mode=None
@@ -245,8 +248,21 @@ def _reducers(one: StatePolicy) -> str:
 
 
 def _changes(one: Document, other: Document) -> Iterator[str]:
-    """The lines of two versions that differ, and three around each."""
-    return difflib.unified_diff(_lines(one.value), _lines(other.value), _title(one), _title(other), lineterm="")
+    """The lines of two versions that differ, and three around each. Raises: InvalidInputError when it would take too long."""
+    before, after = _lines(one.value), _lines(other.value)
+    if min(map(len, (before, after))) - _alike(before, after) - _alike(before[::-1], after[::-1]) > LINES_MOST:
+        raise InvalidInputError(
+            f"{one.key!r}: more than {LINES_MOST:,} lines differ: --json tells it as operations, "
+            f"`autogen-coord state get {one.key} --version {one.version}` prints one of them",
+            key=one.key,
+        )
+    return difflib.unified_diff(before, after, _title(one), _title(other), lineterm="")
+
+
+def _alike(before: Sequence[str], after: Sequence[str]) -> int:
+    """How many of the first lines are the same."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
 
 
 def _title(one: Document) -> str:

@@ -12,10 +12,10 @@ from ..core import bodies
 from ..core import snapshots as rules
 from ..core.documents import Document
 from ..core.inspect import stamp
-from ..core.prefixes import checked_prefix
+from ..core.prefixes import checked_prefix, ranges
 from ..core.state_reads import Snapshot, StateReads
 from ..core.store import Store
-from ..core.tables import SnapshotRow
+from ..core.tables import DOCUMENT, SnapshotRow
 from ..errors import ConfigError
 from ..settings import Settings
 from .documents import ActorOption, CauseOption, ForceOption, PrefixOption, on_documents, snapshot_of, user
@@ -117,7 +117,7 @@ def restore(
         taken = await snapshot_of(reads, name)
         place = taken.prefix if prefix is None else checked_prefix(prefix)
         rules.covering(SnapshotRow(**asdict(taken)), place)
-        return taken, await _changes(reads, taken, place), await there.now()
+        return taken, await _changes(reads, there, taken, place), await there.now()
 
     taken, changes, now = on_documents(store, namespace, look)
     if not changes:
@@ -133,24 +133,25 @@ def restore(
     say(f"{name}: {amount(count, 'document')} restored")
 
 
-async def _changes(reads: StateReads, taken: Snapshot, prefix: str) -> list[Change]:
+async def _changes(reads: StateReads, store: Store, taken: Snapshot, prefix: str) -> list[Change]:
     """What differs now from what it was."""
     found: list[Change] = []
     after = None
     while True:
-        page = await reads.list(prefix, limit=PAGE, after=after, deleted=True)
-        for one in page:
-            if one.number > taken.number:
-                was = await reads.get(one.key, snapshot=taken.name)
-                if _text(one) != _text(was):
-                    found.append(Change(one.key, was is None))
-        if len(page) < PAGE:
+        at, below = await store.read(*ranges(DOCUMENT, prefix, after, PAGE))
+        rows = [*at, *below][:PAGE]
+        for row in rows:
+            if row.number > taken.number:
+                now, was = await reads.get(row.key), await reads.get(row.key, snapshot=taken.name)
+                if _text(now) != _text(was):
+                    found.append(Change(row.key, was is None))
+        if len(rows) < PAGE:
             return found
-        after = page[-1].key
+        after = rows[-1].key
 
 
 def _text(one: Document | None) -> str | None:
-    return None if one is None or one.deleted else bodies.encode(one.value)
+    return None if one is None else bodies.encode(one.value)
 
 
 def _confirm(taken: Snapshot, changes: list[Change], now: float) -> None:

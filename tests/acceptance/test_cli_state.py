@@ -416,6 +416,14 @@ class TestHistoryAndDiff:
         said = desk.run("state", "diff", "a", "1")
         assert (said.code, said.out, said.err) == (0, "", "'a': versions 1 and 2 have the same value\n")
 
+    def test_what_would_take_too_long_is_left_to_json(self, desk: Desk) -> None:
+        many = [str(number) for number in range(6_000)]
+        write(desk, "a", many, many[::-1], [*many[::-1], "one more"])
+        assert refused(desk, "diff", "a", "1", "2").startswith("'a': more than 5,000 lines differ: --json tells it as operations")
+        assert '+  "one more"' in desk.run("state", "diff", "a", "2", "3").out
+        write(desk, "b", "\n".join(many), "\n".join([*many, "one more"]))
+        assert desk.run("state", "diff", "b", "1").out.endswith(" 5999\n+one more\n")
+
     def test_what_cannot_be_compared(self, desk: Desk) -> None:
         write(desk, "a", 1)
         assert refused(desk, "diff", "a", "1", "4") == "'a': there is no version 4, the newest is 1"
