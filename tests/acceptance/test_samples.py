@@ -141,8 +141,26 @@ the model was shown:
    AssistantMessage At six, as I said.
 the next of the crew: b too
 """,
+    "documents": """\
+ann read version 1, wrote version 2 by put
+bob read version 1, wrote version 3 by merge
+both stand: {'title': 'A harbour for all', 'cost': '12 ships'}
+ann read version 3, wrote version 4 by put
+bob read version 3, but 4 is there: the write waits for a decision
+   was        12 ships
+   ann        9 ships
+   bob        15 ships
+decided; still open: 0
+1 put by chair
+2 put by ann from version 1
+3 merge by bob from version 1
+4 put by ann from version 3
+5 decide by chair from version 3
+replace /title A harbour for all
+replace /cost 9 to 15 ships
+""",
 }
-IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities", "locks"]
+IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities", "locks", "documents"]
 QUESTIONS = ["What lifts the sea?", "What lights the night?", "What circles the earth?", "Why are there tides?"]
 
 
