@@ -455,6 +455,26 @@ async def test_a_value_that_is_too_large_is_refused_by_key_size_and_limit(openin
     assert (await state.put("a", "x" * 98)).version == 1
 
 
+async def test_a_write_is_bounded_as_a_whole_and_names_its_largest_documents(opening: Opening) -> None:
+    state = await opening(max_write=1_000, max_value=900)
+    with pytest.raises(PayloadTooLargeError, match=r"'m/2', 'm/1'.*max_write") as caught:
+        await state.put_many({"m/1": "x" * 500, "m/2": "x" * 600})
+    assert (caught.value.keys, caught.value.size, caught.value.limit) == (["m/2", "m/1"], 1_104, 1_000)
+    await state.put_many({"m/1": "x" * 400, "m/2": "x" * 400})
+    await state.put("m/3", ["x" * 400])
+    with pytest.raises(PayloadTooLargeError):  # what is sent is small, but not what is written
+        await state.put_many([Patch("m/3", [{"op": "copy", "from": "/0", "path": "/-"}]), Put("m/4", "x" * 300)])
+    assert [one.version for one in await state.list()] == [1, 1, 1]
+
+
+async def test_a_patch_of_too_many_operations_is_refused_by_key(state: State) -> None:
+    await state.put("a", {"n": 0})
+    with pytest.raises(PayloadTooLargeError, match=r"'a'.*split it") as caught:
+        await state.patch("a", [{"op": "replace", "path": "/n", "value": 1}] * 1_001)
+    assert (caught.value.key, caught.value.limit) == ("a", 1_000)
+    assert (await state.patch("a", [{"op": "replace", "path": "/n", "value": 1}] * 1_000)).version == 2
+
+
 async def test_a_patch_may_bring_what_a_document_may_hold(opening: Opening) -> None:
     state = await opening(max_depth=3)
     await state.put("a", {})
