@@ -205,9 +205,11 @@ def version_of(rows: Rows, row: DocumentRow | None, version: int) -> Versioned |
 def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | None, force: bool) -> int | None:
     """The token that a document is written under: the lease stands *now*, in the writing transaction. None without a lease.
 
-    Where one of the lease's paths lies at the key or above it, it must hold X there; a lease on anything else only has to stand.
+    Where one of the lease's paths lies at the key or above it, it must hold X there. A lease on anything else has to stand, and for
+    a fenced document must not be older than the lease that fenced it: who took it since may know, who took it before cannot.
 
-    Raises: LeaseLostError; FencedError when the document was once written under a lease, and is to be written without.
+    Raises: LeaseLostError; FencedError when the document was once written under a lease, and is to be written without, or under
+    an older one that is on something else.
     """
     if fence is not None:
         place = stored(key)
@@ -215,6 +217,8 @@ def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | 
             locks.require_cover(rows, fence, place, X)
         else:
             locks.require_standing(rows, fence)
+            if row is not None and row.fenced is not None and fence.token < row.fenced and not force:
+                raise _passed_by(key, fence.token, row.fenced)
         return fence.token
     if row is not None and row.fenced is not None and not force:
         raise FencedError(
@@ -223,3 +227,13 @@ def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | 
             token=row.fenced,
         )
     return None
+
+
+def _passed_by(key: str, token: int, fenced: int) -> FencedError:
+    return FencedError(
+        f"{key!r} is written under a newer lock (token {fenced}) than this one (token {token}), which is on something else: "
+        "take the lock on the document, or pass force=True if nobody can hold it",
+        key=key,
+        token=fenced,
+        given=token,
+    )

@@ -26,6 +26,8 @@ FAULTS: tuple[Fault, ...] = (
            "if expected is None:", "if not expected:", "refusals", "answers"),
     _fault("last writer is refused", state, "_made", "(REJECT, ASK, MERGE)", '(REJECT, ASK, MERGE, "last_writer")', "refusals"),
     _fault("ask writes", state, "_made", "(REJECT, ASK, MERGE)", "(REJECT, MERGE)", "answers", "written", "refusals"),
+    _fault("reduce deletes what it did not see", state, "_made", "or (stance.policy == REDUCE and edit.act != PUT)", "",
+           "refusals", "answers"),
     # versions
     _fault("a version is given twice", documents, "write", "else row.version + 1", "else row.version", "versions", "crash", "told"),
     _fault(
@@ -109,6 +111,10 @@ FAULTS: tuple[Fault, ...] = (
            "locks.require_cover(rows, fence, place, X)", "locks.require_standing(rows, fence)", "refusals"),
     _fault("a fence is climbed", documents, "checked_fence", "if row is not None and row.fenced is not None and not force:",
            "if False:", "refusals", "answers"),
+    _fault("an older lease passes by", documents, "checked_fence", "fence.token < row.fenced", "False", "refusals", "answers"),
+    _fault("who holds it does not pass", documents, "checked_fence", "locks.require_cover(rows, fence, place, X)",
+           "locks.require_cover(rows, fence, place, X)\n            if row is not None and fence.token < (row.fenced or 0):"
+           "\n                raise _passed_by(key, 0, 0)", "refusals"),
     _fault("a fence is forgotten", documents, "write", "fenced = None if row is None else row.fenced", "fenced = None",
            "fenced", "refusals"),
     _fault("a fence falls", documents, "write", "max(new.token, fenced or 0)", "new.token", "fenced"),

@@ -208,6 +208,21 @@ def test_updates_are_reduced_also_when_nothing_was_expected(shelf: Shelf) -> Non
     assert (row.kind, row.version) == ("reduce", 2)
 
 
+def test_a_stale_deletion_or_patch_is_no_update_and_refused_under_reduce(shelf: Shelf) -> None:
+    shelf.policy("n", "reduce", count="add")
+    for _ in range(3):
+        shelf.put("n/a", {"count": 1})
+    with pytest.raises(VersionConflictError) as caught:
+        shelf.delete("n/a", 1)
+    assert (caught.value.expected, caught.value.found) == (1, 3)
+    with pytest.raises(VersionConflictError):
+        shelf.patch("n/a", {"count": 7}, 2)
+    assert shelf.value("n/a") == {"count": 3}
+    assert shelf.put("n/a", {"count": 1}, 1).kind == "reduce"
+    shelf.patch("n/a", {"count": 0}, 4)
+    assert shelf.delete("n/a", 5).version == 6
+
+
 def test_an_update_that_cannot_be_reduced_names_the_key_and_the_field(shelf: Shelf) -> None:
     shelf.put("a", {"n": "text"})
     with pytest.raises(InvalidInputError, match="'a': ") as caught:
@@ -386,8 +401,28 @@ def test_a_lease_on_the_key_must_hold_it_exclusively_one_on_something_else_must_
 def test_the_greatest_token_is_remembered(shelf: Shelf, res: Resources) -> None:
     older, newer = shelf.guard(res.hold("l", "x X")), shelf.guard(res.hold("m", "y X"))
     shelf.put("a", 1, fence=newer)
-    row = shelf.put("a", 2, fence=older)  # both stand, and neither says anything of "a"
+    row = shelf.put("a", 2, fence=older, force=True)  # both stand, and neither says anything of "a"
     assert (row.token, row.fenced) == (older.token, newer.token)
+
+
+def test_an_older_lease_on_something_else_does_not_pass_the_fence(shelf: Shelf, res: Resources) -> None:
+    bystander, holder = shelf.guard(res.hold("l", "other S")), shelf.guard(res.hold("m", "a X"))
+    assert shelf.put("free", 1, fence=bystander).fenced == bystander.token
+    shelf.put("a/b", 1, fence=holder)
+    with pytest.raises(FencedError, match=f"token {holder.token}.*token {bystander.token}") as caught:
+        shelf.put("a/b", 2, fence=bystander)
+    assert (caught.value.token, caught.value.given) == (holder.token, bystander.token)
+    with pytest.raises(FencedError):
+        shelf.delete("a/b", fence=bystander)
+    assert shelf.value("a/b") == 1
+    assert shelf.put("a/b", 3, fence=shelf.guard(res.hold("n", "third S"))).version == 2  # taken since
+
+
+def test_who_holds_the_document_passes_a_fence_of_a_newer_lease_on_something_else(shelf: Shelf, res: Resources) -> None:
+    holder, other = shelf.guard(res.hold("l", "a X")), shelf.guard(res.hold("m", "other X"))
+    shelf.put("a", 1, fence=other)
+    row = shelf.put("a", 2, fence=holder)
+    assert (row.token, row.fenced) == (holder.token, other.token)
 
 
 def test_all_of_a_write_stands_or_falls_with_its_fence(shelf: Shelf, res: Resources) -> None:
