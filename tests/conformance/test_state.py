@@ -394,6 +394,24 @@ async def test_who_watches_from_below_what_is_kept_is_told(opening: Opening) -> 
         _ = [change async for change in state.watch("a", since=1, follow=False)]
 
 
+@pytest.mark.parametrize("since", ["1", 1.0, math.nan, True, -1, 1 << 63])
+async def test_what_is_no_number_of_an_event_is_refused_at_once(state: State, coord: Coordination, since: Any) -> None:
+    with pytest.raises(InvalidInputError, match="since="):
+        state.watch("a", since=since)
+    with pytest.raises(InvalidInputError, match="since="):
+        coord.events(since)
+
+
+async def test_a_number_of_another_store_is_refused_as_such(state: State, coord: Coordination) -> None:
+    number = (await state.put("a", 1)).number
+    assert [one async for one in state.watch("a", since=number, follow=False)] == []
+    with pytest.raises(InvalidInputError, match="of another store") as caught:
+        await anext(state.watch("a", since=number + 1))
+    assert (caught.value.since, caught.value.newest) == (number + 1, number)
+    with pytest.raises(InvalidInputError, match="of another store"):
+        await anext(coord.events(since=1_000_000))
+
+
 async def test_who_watches_is_told_when_the_process_closes(opening: Opening) -> None:
     state = await opening()
     process = process_under(state)
