@@ -20,7 +20,7 @@ from . import bodies, events, locks
 from .events import Kind
 from .lock_modes import X, stored
 from .locks import Guard
-from .prefixes import within
+from .prefixes import above
 from .store import Range, Rows
 from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, DocumentRow
 
@@ -163,7 +163,8 @@ def points_of(rows: Rows, key: str) -> list[int]:
     counter = rows.one(COUNTER, SNAPSHOTS)
     if counter is None or not counter.value:
         return []
-    return sorted(row.number for row in rows.scan(Range(SNAPSHOT, "key")) if within(key, row.prefix))
+    found = rows.scan_many([Range(SNAPSHOT, "by_prefix", (prefix,)) for prefix in above(key)])
+    return sorted(row.number for some in found for row in some)
 
 
 def is_needed(points: Sequence[int], change: ChangeRow, after: Versioned) -> bool:
@@ -184,6 +185,16 @@ def drop(rows: Rows, change: ChangeRow) -> None:
 def history(key: str, reverse: bool = True, before: int | None = None, limit: int | None = None) -> Range[ChangeRow]:
     """The earlier versions that are kept, the newest first."""
     return Range(DOCUMENT_CHANGE, "by_document", (key,), high=before, limit=limit, reverse=reverse)
+
+
+def then(rows: Rows, found: Sequence[DocumentRow], number: int) -> list[Versioned | None]:
+    """What these documents were at a snapshot's point: of each one version is loaded."""
+    earlier = [row for row in found if row.number > number]
+    was = rows.scan_many(
+        [Range(DOCUMENT_CHANGE, "by_number", (row.key,), high=number + 1, limit=1, reverse=True) for row in earlier]
+    )
+    by_key = {row.key: some[0] if some else None for row, some in zip(earlier, was, strict=True)}
+    return [by_key[row.key] if row.key in by_key else row for row in found]
 
 
 def as_of(row: DocumentRow | None, changes: Sequence[ChangeRow], number: int) -> Versioned | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from autogen_coord.core import pruning
-from autogen_coord.core.documents import FEW, MANY, spread
+from autogen_coord.core import documents, pruning, snapshots
+from autogen_coord.core.documents import FEW, MANY, Author, spread
 from autogen_coord.core.pruning import Prune
+from autogen_coord.core.snapshots import Restore
 from autogen_coord.core.state import Edit, Opened, Written
-from autogen_coord.core.store import Range
-from autogen_coord.core.tables import EVENT
+from autogen_coord.core.store import Range, Rows
+from autogen_coord.core.tables import DOCUMENT_CHANGE, EVENT
 from autogen_coord.errors import (
     ConflictError,
     FencedError,
@@ -38,6 +40,25 @@ def res(work: Ground) -> Resources:
 
 
 # versions
+
+
+class Looked:
+    """What a rule looks through, with what it found."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[Range[Any], list[Any]]] = []
+
+    def at(self, rows: Rows) -> Any:
+        self.rows = rows
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rows, name)
+
+    def scan_many(self, ranges: Sequence[Range[Any]]) -> list[list[Any]]:
+        found = self.rows.scan_many(ranges)
+        self.ranges += zip(ranges, found, strict=True)
+        return found
 
 
 def test_versions_count_from_one_and_the_document_says_who_wrote_it_and_when(shelf: Shelf) -> None:
@@ -478,6 +499,15 @@ def test_what_a_snapshot_needs_is_kept_until_it_is_dropped(shelf: Shelf) -> None
     assert (shelf.kept("a"), shelf.kept("b")) == ([8, 9], [1, 6, 7])
 
 
+def test_a_write_looks_at_the_snapshots_of_its_own_prefixes_alone(shelf: Shelf) -> None:
+    for prefix in ("", "a", "a/b", "a/b/c", "a/bc", "b"):
+        shelf.take(f"of {prefix}", prefix)
+    looked = Looked()
+    points = shelf.ground.do(lambda rows, command, now, policy: documents.points_of(looked.at(rows), "a/b"), None)
+    assert [one.prefix for one, _ in looked.ranges] == [("",), ("a",), ("a/b",)]
+    assert len(points) == 3
+
+
 def test_with_very_many_snapshots_the_history_shrinks_all_the_same(shelf: Shelf) -> None:
     shelf.ground.settings(history=1)
     for number in range(MANY + 40):
@@ -534,6 +564,17 @@ def test_a_restore_is_a_change_and_deletes_what_was_made_since(shelf: Shelf) -> 
     row = shelf.row("a")
     assert (row.kind, row.base, row.version, shelf.row("c").kind, shelf.row("same").version) == ("restore", 1, 3, "restore", 2)
     assert shelf.restore("s", "a", "b", "c", "same").documents == 0
+
+
+def test_a_restore_loads_one_version_of_each_document(shelf: Shelf) -> None:
+    shelf.put("a", 0)
+    shelf.take("s")
+    for number in range(1, 30):
+        shelf.put("a", number)
+    looked, command = Looked(), Restore("s", "", ("a",), None, Author("s1", None))
+    shelf.ground.do(lambda rows, command, now, policy: snapshots.restore(looked.at(rows), command, now, policy), command)
+    assert [len(found) for one, found in looked.ranges if one.table is DOCUMENT_CHANGE] == [1]
+    assert shelf.value("a") == 0
 
 
 def test_a_restore_takes_along_what_was_written_meanwhile(shelf: Shelf) -> None:
