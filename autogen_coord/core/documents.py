@@ -188,13 +188,9 @@ def history(key: str, reverse: bool = True, before: int | None = None, limit: in
 
 
 def then(rows: Rows, found: Sequence[DocumentRow], number: int) -> list[Versioned | None]:
-    """What these documents were at a snapshot's point: of each one version is loaded."""
-    earlier = [row for row in found if row.number > number]
-    was = rows.scan_many(
-        [Range(DOCUMENT_CHANGE, "by_number", (row.key,), high=number + 1, limit=1, reverse=True) for row in earlier]
-    )
-    by_key = {row.key: some[0] if some else None for row, some in zip(earlier, was, strict=True)}
-    return [by_key[row.key] if row.key in by_key else row for row in found]
+    """What these documents, each written since, were at a snapshot's point: of each one version is loaded."""
+    newest = [Range(DOCUMENT_CHANGE, "by_number", (row.key,), high=number + 1, limit=1, reverse=True) for row in found]
+    return [some[0] if some else None for some in rows.scan_many(newest)]
 
 
 def as_of(row: DocumentRow | None, changes: Sequence[ChangeRow], number: int) -> Versioned | None:
