@@ -24,7 +24,7 @@ from .agents.runtimes import GivenRuntime, OwnRuntime
 from .core import bodies, inspect, opened, registry, tasks
 from .core.calls import HANDLER
 from .core.discovery import Registry
-from .core.events import Event
+from .core.events import Event, checked_since
 from .core.ids import new_id
 from .core.lock_handles import Block
 from .core.lock_modes import LockMode
@@ -473,9 +473,10 @@ class Coordination:
     def events(self, since: int | None = None, kinds: Iterable[str] | None = None, *, follow: bool = True) -> AsyncIterator[Event]:
         """The log, from the event after ``since`` (None: from now on), without gaps; ``follow=False`` ends at its present end.
 
-        Raises: EventsPrunedError when ``since`` is below what is kept.
+        Raises: EventsPrunedError when ``since`` is below what is kept; InvalidInputError at once for what is no such number, and
+        for one that no event has yet: it is of another store, or of this one before a backup of it was put back.
         """
-        return self._open.process.feed.follow(since, kinds, follow)
+        return self._open.process.feed.follow(checked_since(since), kinds, follow)
 
     async def backup(self, path: str | Path, *, replace: bool = False) -> Backup:
         """Copy the whole store, all its namespaces, to a file, while it is in use; the copy is verified before it gets its name.

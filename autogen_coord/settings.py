@@ -58,6 +58,7 @@ class Settings(BaseModel):
 
     # shared state
     max_value: int = Field(1 << 20, ge=1, description="of a document, bytes of JSON")
+    max_write: int = Field(16 << 20, ge=1, description="of all documents of one write, bytes of JSON; one alone may be max_value")
     max_depth: int = Field(64, ge=1, le=200, description="of a document, levels of objects and arrays")
     history: int = Field(100, ge=0, le=1_000_000, description="earlier versions of a document; more where a snapshot needs them")
 

@@ -20,7 +20,7 @@ from . import bodies, events, locks
 from .events import Kind
 from .lock_modes import X, stored
 from .locks import Guard
-from .prefixes import within
+from .prefixes import above
 from .store import Range, Rows
 from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, DocumentRow
 
@@ -163,7 +163,8 @@ def points_of(rows: Rows, key: str) -> list[int]:
     counter = rows.one(COUNTER, SNAPSHOTS)
     if counter is None or not counter.value:
         return []
-    return sorted(row.number for row in rows.scan(Range(SNAPSHOT, "key")) if within(key, row.prefix))
+    found = rows.scan_many([Range(SNAPSHOT, "by_prefix", (prefix,)) for prefix in above(key)])
+    return sorted(row.number for some in found for row in some)
 
 
 def is_needed(points: Sequence[int], change: ChangeRow, after: Versioned) -> bool:
@@ -186,6 +187,12 @@ def history(key: str, reverse: bool = True, before: int | None = None, limit: in
     return Range(DOCUMENT_CHANGE, "by_document", (key,), high=before, limit=limit, reverse=reverse)
 
 
+def then(rows: Rows, found: Sequence[DocumentRow], number: int) -> list[Versioned | None]:
+    """What these documents, each written since, were at a snapshot's point: of each one version is loaded."""
+    newest = [Range(DOCUMENT_CHANGE, "by_number", (row.key,), high=number + 1, limit=1, reverse=True) for row in found]
+    return [some[0] if some else None for some in rows.scan_many(newest)]
+
+
 def as_of(row: DocumentRow | None, changes: Sequence[ChangeRow], number: int) -> Versioned | None:
     """The newest version at a snapshot's point; ``changes`` as `history` gives them. None: there was none."""
     every: list[Versioned] = [*([] if row is None else [row]), *changes]
@@ -205,9 +212,11 @@ def version_of(rows: Rows, row: DocumentRow | None, version: int) -> Versioned |
 def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | None, force: bool) -> int | None:
     """The token that a document is written under: the lease stands *now*, in the writing transaction. None without a lease.
 
-    Where one of the lease's paths lies at the key or above it, it must hold X there; a lease on anything else only has to stand.
+    Where one of the lease's paths lies at the key or above it, it must hold X there. A lease on anything else has to stand, and for
+    a fenced document must not be older than the lease that fenced it: who took it since may know, who took it before cannot.
 
-    Raises: LeaseLostError; FencedError when the document was once written under a lease, and is to be written without.
+    Raises: LeaseLostError; FencedError when the document was once written under a lease, and is to be written without, or under
+    an older one that is on something else.
     """
     if fence is not None:
         place = stored(key)
@@ -215,6 +224,8 @@ def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | 
             locks.require_cover(rows, fence, place, X)
         else:
             locks.require_standing(rows, fence)
+            if row is not None and row.fenced is not None and fence.token < row.fenced and not force:
+                raise _passed_by(key, fence.token, row.fenced)
         return fence.token
     if row is not None and row.fenced is not None and not force:
         raise FencedError(
@@ -223,3 +234,13 @@ def checked_fence(rows: Rows, key: str, row: DocumentRow | None, fence: Guard | 
             token=row.fenced,
         )
     return None
+
+
+def _passed_by(key: str, token: int, fenced: int) -> FencedError:
+    return FencedError(
+        f"{key!r} is written under a newer lock (token {fenced}) than this one (token {token}), which is on something else: "
+        "take the lock on the document, or pass force=True if nobody can hold it",
+        key=key,
+        token=fenced,
+        given=token,
+    )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
+from ..errors import InvalidInputError
 from .bodies import decode, encode
 from .store import Rows
 from .tables import COUNTER, EVENT, CounterRow, EventRow
@@ -15,6 +16,9 @@ from .tables import COUNTER, EVENT, CounterRow, EventRow
 NUMBER = "event"
 FLOOR = "event_floor"
 """Counter: the highest number that was pruned."""
+
+
+LARGEST = 1 << 62
 
 
 class Kind(StrEnum):
@@ -68,6 +72,13 @@ class Event:
     @classmethod
     def of(cls, row: EventRow) -> Event:
         return cls(row.number, row.at, row.kind, row.subject, row.session, decode(row.data) if row.data else {})
+
+
+def checked_since(since: object) -> int | None:
+    """A number to follow the log from. Raises: InvalidInputError."""
+    if since is None or (isinstance(since, int) and not isinstance(since, bool) and 0 <= since <= LARGEST):
+        return since
+    raise InvalidInputError(f"since={since!r:.50}: the number of an event, a whole number from 0 on, or None for now")
 
 
 def append(

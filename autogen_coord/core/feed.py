@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import aclosing
 from typing import Any
 
-from ..errors import ClosedError, EventsPrunedError, StoreError
+from ..errors import ClosedError, EventsPrunedError, InvalidInputError, StoreError
 from .commit import Committed
 from .events import ENDINGS, FLOOR, NUMBER, RESOURCES, Event, Kind
 from .store import Keys, Load, Range, Store
@@ -142,7 +142,7 @@ class Feed:
     async def follow(self, since: int | None, kinds: Iterable[str] | None, follow: bool) -> AsyncIterator[Event]:
         """The log from behind ``since`` (None: from its end on), each event once and without a gap; see `Coordination.events`.
 
-        Raises: EventsPrunedError; ClosedError when the process closes.
+        Raises: EventsPrunedError; InvalidInputError for a number that no event has yet; ClosedError when the process closes.
         """
         async with aclosing(self.pages(since, kinds, follow)) as pages:
             async for page in pages:
@@ -157,6 +157,8 @@ class Feed:
             (counters,) = await self._store.read(Keys(COUNTER, (NUMBER, FLOOR)))
             newest, floor = (row.value if row is not None else 0 for row in counters)
             cursor = newest if since is None else since
+            if cursor > newest:
+                raise _of_another(cursor, newest)
             if cursor < floor:
                 raise EventsPrunedError(f"events up to {floor} were pruned; begin with since={floor}", since=since, floor=floor)
             while True:
@@ -177,6 +179,15 @@ class Feed:
                     await advanced.wait()
         finally:
             self.followers -= 1
+
+
+def _of_another(since: int, newest: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"since={since}: the newest event is {newest}, so this number is of another store, or of this one before a backup of it "
+        "was put back: read what there is, and begin anew with since=None",
+        since=since,
+        newest=newest,
+    )
 
 
 def _without_gap(rows: Sequence[EventRow], cursor: int) -> Sequence[EventRow]:

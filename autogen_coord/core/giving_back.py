@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Any
 
-from ..errors import ClosedError, EventsPrunedError, StoreError
+from ..errors import ClosedError, EventsPrunedError, InvalidInputError, StoreError
 from .commit import Line, Rule
 from .events import Kind
 from .feed import Feed
@@ -63,6 +63,6 @@ async def was_given_back(feed: Feed, id: str, since: int) -> bool:
         async for event in feed.follow(since, (Kind.RESOURCE_UNLOCKED, Kind.RESOURCE_LOST), follow=False):
             if event.data["lease"] == id:
                 return event.kind == Kind.RESOURCE_UNLOCKED
-    except (EventsPrunedError, StoreError, ClosedError) as error:
+    except (EventsPrunedError, InvalidInputError, StoreError, ClosedError) as error:  # invalid: the store was put back meanwhile
         log.warning("how a lock ended could not be read (%s): it is told as lost", error.code)
     return False

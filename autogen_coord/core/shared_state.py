@@ -60,8 +60,8 @@ class State(StateReads):
     (`set_policy`), else REJECT. A version that is yet to come is refused under all of them.
 
     **Fences**: with ``fence=lease`` a write is made only if the lease stands in its own transaction, and holds the key exclusively
-    where one of its paths covers it. Who writes so once fences the document: then writes without a lease are refused
-    (FencedError), unless ``force=True``.
+    where one of its paths covers it. Who writes so once fences the document: then writes without a lease, and those under an older
+    lease that is on something else, are refused (FencedError), unless ``force=True``.
 
     **Who** and **what for**: ``actor`` is the session, or inside a handler its capability; ``cause`` its task.
 
@@ -113,7 +113,7 @@ class State(StateReads):
         """Change parts of a value: an object is a merge patch (RFC 7396: null takes a field away), a list operations of RFC 6902.
 
         It is applied to what is there in the writing transaction; a stale one under ``merge`` and ``ask`` to the version that it
-        was made for. Under ``reduce`` patches are patches.
+        was made for. Under ``reduce`` patches are patches, and a stale one is refused.
 
         Raises: NotFoundError where there is nothing to patch, InvalidInputError when it does not apply (the operation's number).
         """

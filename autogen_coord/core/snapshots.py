@@ -124,8 +124,7 @@ def restore(rows: Rows, command: Restore, now: float, policy: Settings) -> Resto
         keys = list(dict.fromkeys([*keys, *meanwhile]))
     now_rows = rows.get(DOCUMENT, keys)
     changed = [row for row in now_rows if row is not None and row.number > snapshot.number]
-    histories = rows.scan_many([documents.history(row.key) for row in changed])
-    was = [documents.as_of(row, changes, snapshot.number) for row, changes in zip(changed, histories, strict=True)]
+    was = documents.then(rows, changed, snapshot.number)
     done = for_each(zip(changed, was, strict=True), lambda pair: _bring_back(rows, pair[0], pair[1], command, now, policy))
     return Restored(sum(done))
 

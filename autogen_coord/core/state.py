@@ -84,6 +84,7 @@ def write(rows: Rows, command: Write, now: float, policy: Settings) -> Written |
     if lost:
         return Opened(open_conflicts.open_all(rows, command.id, lost, command.by, now, policy))
     news = [new for new in made if not isinstance(new, Lost)]
+    check_sum([(key, len(new.text or "")) for key, new in zip(keys, news, strict=True) if new is not None], policy)
 
     def put(place: int) -> DocumentRow | None:
         new = news[place]
@@ -109,6 +110,21 @@ def edited(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) ->
     return _made(rows, edit, row, policy)
 
 
+def check_sum(sizes: Sequence[tuple[str, int]], policy: Settings) -> None:
+    """Keys of one write with the bytes that each brings. Raises: PayloadTooLargeError for too many bytes together."""
+    size, limit = sum(size for _, size in sizes), max(policy.max_write, policy.max_value)
+    if size <= limit:
+        return
+    largest = [key for key, _ in sorted(sizes, key=lambda one: -one[1])[:3]]
+    raise PayloadTooLargeError(
+        f"{len(sizes):,} documents of {size:,} bytes of JSON in one write, the limit is {limit:,}; the largest are "
+        f"{', '.join(f'{key!r:.80}' for key in largest)}: write them in parts, or raise max_write in the settings",
+        keys=largest,
+        size=size,
+        limit=limit,
+    )
+
+
 def _require_distinct(keys: Sequence[str]) -> None:
     twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None) if len(set(keys)) < len(keys) else None
     if twice is not None:
@@ -120,7 +136,7 @@ def _made(rows: Rows, edit: Edit, row: DocumentRow | None, policy: Settings) -> 
     token = checked_fence(rows, edit.key, row, edit.fence, edit.force)
     stance = state_policies.stance(rows, edit.key, edit.policy, edit.reducers)
     stale = _is_stale(edit, row)
-    if stale and stance.policy in (REJECT, ASK, MERGE):
+    if stale and (stance.policy in (REJECT, ASK, MERGE) or (stance.policy == REDUCE and edit.act != PUT)):
         new = _settled(rows, edit, row, stance, policy)
         return new._replace(token=token) if isinstance(new, New) else new
     if edit.act == DELETE:

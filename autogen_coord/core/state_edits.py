@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, PayloadTooLargeError
 from ..settings import Settings
-from . import reducing, values
+from . import patching, reducing, values
 from .documents import DELETE, PATCH, PUT
 from .lock_handles import Lease
 from .locks import Guard
 from .reducing import Reducer
 from .requests import checked_name
-from .state import MOST, Edit
+from .state import MOST, Edit, check_sum
 from .state_policies import REDUCE, MergePolicy, Reducers
 
 LARGEST = 1 << 62
@@ -72,6 +72,7 @@ def edits_of(changes: Iterable[StateChange], terms: Terms, settings: Settings) -
     edits = tuple(_edit(change, policy, reducers, fence, force, settings) for change in changes)
     if len(edits) > MOST:
         raise InvalidInputError(f"{len(edits):,} changes: at most {MOST:,} are written as a whole; write them in parts")
+    check_sum([(edit.key, len(edit.body or "")) for edit in edits], settings)
     return edits
 
 
@@ -87,9 +88,18 @@ def _edit(
     act, value = (PUT, change.value) if isinstance(change, Put) else (PATCH, change.patch)
     if act == PATCH and not isinstance(value, dict | list):
         raise InvalidInputError(f"{key!r}: a patch is an object (RFC 7396) or a list of operations (RFC 6902)", key=key)
+    if act == PATCH and isinstance(value, list):
+        _check_operations(value, key)
     around = OPERATION if act == PATCH else 0  # what it makes of the document is checked when it is applied
     text = values.checked(value, key, settings.max_value, settings.max_depth + around)
     return Edit(key, act, text, expected, policy, reducers, fence, force)
+
+
+def _check_operations(patch: list[Any], key: str) -> None:
+    try:
+        patching.check_operations(patch)
+    except PayloadTooLargeError as error:
+        raise PayloadTooLargeError(f"{key!r}: {error.message}", **error.facts, key=key) from None
 
 
 def policy_of(policy: MergePolicy | str | None, reducers: Mapping[str, Reducer | str] | None) -> tuple[str | None, Reducers | None]:

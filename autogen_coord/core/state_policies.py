@@ -29,7 +29,8 @@ class MergePolicy(StrEnum):
     MERGE = "merge"
     """What it changes is merged with what others changed since; what both changed is refused with VersionConflictError."""
     REDUCE = "reduce"
-    """It is no new value, but an update: folded into whatever stands there, field by field, also when nothing was expected."""
+    """It is no new value, but an update: folded into whatever stands there, field by field, also when nothing was expected. A stale
+    patch or deletion, which no reducer can fold, is refused."""
     ASK = "ask"
     """It is kept as an open conflict until somebody decides, and refused with OpenConflictError."""
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ..errors import InvalidInputError, NotFoundError, StoreError
 from . import bodies, documents, patching, snapshots, state_policies
 from .documents import Document, Versioned
-from .events import Event, Kind
+from .events import Event, Kind, checked_since
 from .prefixes import checked_prefix, ranges, within
 from .reducing import Reducer
 from .schemas import decoder
@@ -253,10 +253,11 @@ class StateReads:
         ``since``: from behind this event on, such as the ``number`` of the last change that was seen (None: from the moment on at
         which the first is waited for); so who was away misses nothing. ``follow=False`` ends at the log's present end.
 
-        Raises: InvalidInputError at once; EventsPrunedError when ``since`` is below what is kept of the log: read the documents
-        themselves, and watch on from there; ClosedError.
+        Raises: InvalidInputError at once, and when ``since`` is a number that no event has yet: it is of another store, or of
+        this one before a backup of it was put back. EventsPrunedError when ``since`` is below what is kept of the log: read the
+        documents themselves, and watch on from there; ClosedError.
         """
-        return self._watch(checked_prefix(prefix), since, follow)
+        return self._watch(checked_prefix(prefix), checked_since(since), follow)
 
     async def _watch(self, prefix: str, since: int | None, follow: bool) -> AsyncIterator[DocumentChange]:
         pages = self._process.feed.pages(since, (Kind.STATE_CHANGED,), follow)

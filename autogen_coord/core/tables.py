@@ -446,9 +446,12 @@ DOCUMENT: Table[DocumentRow] = Table(
     "document", DocumentRow, indexes=(Index("by_deleted", (), ("deleted_at",), where="deleted_at"),)
 )
 DOCUMENT_CHANGE: Table[ChangeRow] = Table(
-    "document_change", ChangeRow, key=2, indexes=(Index("by_document", ("key",), ("version",)),)
+    "document_change",
+    ChangeRow,
+    key=2,
+    indexes=(Index("by_document", ("key",), ("version",)), Index("by_number", ("key",), ("number",))),
 )
-SNAPSHOT: Table[SnapshotRow] = Table("snapshot", SnapshotRow)
+SNAPSHOT: Table[SnapshotRow] = Table("snapshot", SnapshotRow, indexes=(Index("by_prefix", ("prefix",), ("number",)),))
 CONFLICT: Table[ConflictRow] = Table("conflict", ConflictRow, indexes=(Index("by_key", (), ("key",)),))
 STATE_POLICY: Table[StatePolicyRow] = Table("state_policy", StatePolicyRow)
 

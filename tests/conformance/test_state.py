@@ -394,6 +394,24 @@ async def test_who_watches_from_below_what_is_kept_is_told(opening: Opening) -> 
         _ = [change async for change in state.watch("a", since=1, follow=False)]
 
 
+@pytest.mark.parametrize("since", ["1", 1.0, math.nan, True, -1, 1 << 63])
+async def test_what_is_no_number_of_an_event_is_refused_at_once(state: State, coord: Coordination, since: Any) -> None:
+    with pytest.raises(InvalidInputError, match="since="):
+        state.watch("a", since=since)
+    with pytest.raises(InvalidInputError, match="since="):
+        coord.events(since)
+
+
+async def test_a_number_of_another_store_is_refused_as_such(state: State, coord: Coordination) -> None:
+    number = (await state.put("a", 1)).number
+    assert [one async for one in state.watch("a", since=number, follow=False)] == []
+    with pytest.raises(InvalidInputError, match="of another store") as caught:
+        await anext(state.watch("a", since=number + 1))
+    assert (caught.value.since, caught.value.newest) == (number + 1, number)
+    with pytest.raises(InvalidInputError, match="of another store"):
+        await anext(coord.events(since=1_000_000))
+
+
 async def test_who_watches_is_told_when_the_process_closes(opening: Opening) -> None:
     state = await opening()
     process = process_under(state)
@@ -453,6 +471,26 @@ async def test_a_value_that_is_too_large_is_refused_by_key_size_and_limit(openin
         await state.put("a", "x" * 99)
     assert (caught.value.key, caught.value.size, caught.value.limit) == ("a", 101, 100)
     assert (await state.put("a", "x" * 98)).version == 1
+
+
+async def test_a_write_is_bounded_as_a_whole_and_names_its_largest_documents(opening: Opening) -> None:
+    state = await opening(max_write=1_000, max_value=900)
+    with pytest.raises(PayloadTooLargeError, match=r"'m/2', 'm/1'.*max_write") as caught:
+        await state.put_many({"m/1": "x" * 500, "m/2": "x" * 600})
+    assert (caught.value.keys, caught.value.size, caught.value.limit) == (["m/2", "m/1"], 1_104, 1_000)
+    await state.put_many({"m/1": "x" * 400, "m/2": "x" * 400})
+    await state.put("m/3", ["x" * 400])
+    with pytest.raises(PayloadTooLargeError):  # what is sent is small, but not what is written
+        await state.put_many([Patch("m/3", [{"op": "copy", "from": "/0", "path": "/-"}]), Put("m/4", "x" * 300)])
+    assert [one.version for one in await state.list()] == [1, 1, 1]
+
+
+async def test_a_patch_of_too_many_operations_is_refused_by_key(state: State) -> None:
+    await state.put("a", {"n": 0})
+    with pytest.raises(PayloadTooLargeError, match=r"'a'.*split it") as caught:
+        await state.patch("a", [{"op": "replace", "path": "/n", "value": 1}] * 1_001)
+    assert (caught.value.key, caught.value.limit) == ("a", 1_000)
+    assert (await state.patch("a", [{"op": "replace", "path": "/n", "value": 1}] * 1_000)).version == 2
 
 
 async def test_a_patch_may_bring_what_a_document_may_hold(opening: Opening) -> None:

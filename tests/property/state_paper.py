@@ -117,7 +117,7 @@ class Paper:
         if expected is not None and expected > newest:
             raise Refused("version_conflict")
         lags = expected is not None and expected < newest and not (expected == 0 and now is GONE)
-        if lags and policy == "reject":
+        if lags and (policy == "reject" or (policy == "reduce" and edit.act != "put")):
             raise Refused("version_conflict")
         if lags and policy == "ask":
             assert expected is not None
@@ -151,6 +151,9 @@ class Paper:
         if guard is not None:
             if not self.stands(guard, key):
                 raise Refused("lease_lost")
+            beside = not any(is_in(key, path.rstrip("/")) for path in guard.paths)
+            if beside and guard.token < self.fenced.get(key, 0) and not force:
+                raise Refused("fenced")
             return int(guard.token)
         if key in self.fenced and not force:
             raise Refused("fenced")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autogen_coord import InvalidInputError, PayloadTooLargeError, VersionConflictError
+from autogen_coord.core import patching
 from autogen_coord.core.patching import apply, diff
 from autogen_coord.core.values import same
 
@@ -84,6 +85,9 @@ def test_a_list_is_a_patch_of_operations(target: Any, patch: Any, result: Any) -
         {"op": "move", "path": "/a"},
         {"op": "copy", "from": "/missing", "path": "/a"},
         {"op": "copy", "from": 7, "path": "/a"},
+        {"op": "copy", "from": "/l/-", "path": "/a"},
+        {"op": "move", "from": "/l/-", "path": "/a"},
+        {"op": "remove", "path": "/l/-"},
         {"op": "copy", "from": "x", "path": "/a"},
         {"op": "copy", "path": "/a"},
         {"op": "mend", "path": "/a"},
@@ -163,7 +167,10 @@ def test_copies_cannot_fill_the_memory() -> None:
 
 @pytest.mark.parametrize("limit", [None, 1_000_000])
 @pytest.mark.parametrize("rounds", [500, 5_000])
-def test_a_patch_that_nests_without_end_is_refused_where_it_is_too_deep(rounds: int, limit: int | None) -> None:
+def test_a_patch_that_nests_without_end_is_refused_where_it_is_too_deep(
+    rounds: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patching, "OPERATIONS", 20_000)  # a deep value is nested too deep by fewer
     deeper = [
         {"op": "add", "path": "/w", "value": {}},
         {"op": "move", "from": "/a", "path": "/w/x"},
@@ -235,3 +242,34 @@ def test_whatever_is_passed_as_a_patch_is_applied_or_refused_by_a_typed_error(ta
     except (InvalidInputError, VersionConflictError, PayloadTooLargeError):
         pass
     assert same(target, before)
+
+
+def test_a_patch_of_very_many_operations_is_refused_before_it_is_applied() -> None:
+    operations = [{"op": "replace", "path": "/n", "value": 1}] * (patching.OPERATIONS + 1)
+    with pytest.raises(PayloadTooLargeError, match="split it") as refused:
+        apply({"n": 0}, operations)
+    assert (refused.value.size, refused.value.limit) == (1_001, 1_000)
+    assert apply({"n": 0}, operations[1:]) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "add", "path": "/l/0", "value": 1}] * 10,
+        [{"op": "remove", "path": "/l/0"}] * 13,
+        [{"op": "copy", "from": "/n", "path": "/l/0"}] * 10,
+        [{"op": "move", "from": "/l/0", "path": "/l/5"}] * 10,
+    ],
+)
+def test_what_moves_very_many_items_of_arrays_is_refused(operations: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patching, "MOVED", 1_000)
+    value = {"l": list(range(100)), "n": 0}
+    with pytest.raises(PayloadTooLargeError, match="move more than 1,000 items"):
+        apply(value, operations)
+    assert len(apply(value, operations[:4])["l"]) in (96, 100, 104)
+
+
+def test_what_is_put_behind_an_array_or_replaced_in_it_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patching, "MOVED", 0)
+    patched = apply([1, 2], [{"op": "add", "path": "/-", "value": 3}, {"op": "replace", "path": "/0", "value": 0}] * 3)
+    assert patched == [0, 2, 3, 3, 3]

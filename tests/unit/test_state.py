@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from autogen_coord.core import pruning
-from autogen_coord.core.documents import FEW, MANY, spread
+from autogen_coord.core import documents, pruning, snapshots
+from autogen_coord.core.documents import FEW, MANY, Author, spread
 from autogen_coord.core.pruning import Prune
+from autogen_coord.core.snapshots import Restore
 from autogen_coord.core.state import Edit, Opened, Written
-from autogen_coord.core.store import Range
-from autogen_coord.core.tables import EVENT
+from autogen_coord.core.store import Range, Rows
+from autogen_coord.core.tables import DOCUMENT_CHANGE, EVENT
 from autogen_coord.errors import (
     ConflictError,
     FencedError,
@@ -38,6 +40,25 @@ def res(work: Ground) -> Resources:
 
 
 # versions
+
+
+class Looked:
+    """What a rule looks through, with what it found."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[Range[Any], list[Any]]] = []
+
+    def at(self, rows: Rows) -> Any:
+        self.rows = rows
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rows, name)
+
+    def scan_many(self, ranges: Sequence[Range[Any]]) -> list[list[Any]]:
+        found = self.rows.scan_many(ranges)
+        self.ranges += zip(ranges, found, strict=True)
+        return found
 
 
 def test_versions_count_from_one_and_the_document_says_who_wrote_it_and_when(shelf: Shelf) -> None:
@@ -206,6 +227,21 @@ def test_updates_are_reduced_also_when_nothing_was_expected(shelf: Shelf) -> Non
     shelf.put("a", {"n": 3}, 1, **terms)
     assert shelf.value("a") == {"n": 6, "seen": ["x", "y"], "last": "b"}
     assert (row.kind, row.version) == ("reduce", 2)
+
+
+def test_a_stale_deletion_or_patch_is_no_update_and_refused_under_reduce(shelf: Shelf) -> None:
+    shelf.policy("n", "reduce", count="add")
+    for _ in range(3):
+        shelf.put("n/a", {"count": 1})
+    with pytest.raises(VersionConflictError) as caught:
+        shelf.delete("n/a", 1)
+    assert (caught.value.expected, caught.value.found) == (1, 3)
+    with pytest.raises(VersionConflictError):
+        shelf.patch("n/a", {"count": 7}, 2)
+    assert shelf.value("n/a") == {"count": 3}
+    assert shelf.put("n/a", {"count": 1}, 1).kind == "reduce"
+    shelf.patch("n/a", {"count": 0}, 4)
+    assert shelf.delete("n/a", 5).version == 6
 
 
 def test_an_update_that_cannot_be_reduced_names_the_key_and_the_field(shelf: Shelf) -> None:
@@ -386,8 +422,28 @@ def test_a_lease_on_the_key_must_hold_it_exclusively_one_on_something_else_must_
 def test_the_greatest_token_is_remembered(shelf: Shelf, res: Resources) -> None:
     older, newer = shelf.guard(res.hold("l", "x X")), shelf.guard(res.hold("m", "y X"))
     shelf.put("a", 1, fence=newer)
-    row = shelf.put("a", 2, fence=older)  # both stand, and neither says anything of "a"
+    row = shelf.put("a", 2, fence=older, force=True)  # both stand, and neither says anything of "a"
     assert (row.token, row.fenced) == (older.token, newer.token)
+
+
+def test_an_older_lease_on_something_else_does_not_pass_the_fence(shelf: Shelf, res: Resources) -> None:
+    bystander, holder = shelf.guard(res.hold("l", "other S")), shelf.guard(res.hold("m", "a X"))
+    assert shelf.put("free", 1, fence=bystander).fenced == bystander.token
+    shelf.put("a/b", 1, fence=holder)
+    with pytest.raises(FencedError, match=f"token {holder.token}.*token {bystander.token}") as caught:
+        shelf.put("a/b", 2, fence=bystander)
+    assert (caught.value.token, caught.value.given) == (holder.token, bystander.token)
+    with pytest.raises(FencedError):
+        shelf.delete("a/b", fence=bystander)
+    assert shelf.value("a/b") == 1
+    assert shelf.put("a/b", 3, fence=shelf.guard(res.hold("n", "third S"))).version == 2  # taken since
+
+
+def test_who_holds_the_document_passes_a_fence_of_a_newer_lease_on_something_else(shelf: Shelf, res: Resources) -> None:
+    holder, other = shelf.guard(res.hold("l", "a X")), shelf.guard(res.hold("m", "other X"))
+    shelf.put("a", 1, fence=other)
+    row = shelf.put("a", 2, fence=holder)
+    assert (row.token, row.fenced) == (holder.token, other.token)
 
 
 def test_all_of_a_write_stands_or_falls_with_its_fence(shelf: Shelf, res: Resources) -> None:
@@ -441,6 +497,15 @@ def test_what_a_snapshot_needs_is_kept_until_it_is_dropped(shelf: Shelf) -> None
     shelf.put("a", 1)
     shelf.put("b", 1)
     assert (shelf.kept("a"), shelf.kept("b")) == ([8, 9], [1, 6, 7])
+
+
+def test_a_write_looks_at_the_snapshots_of_its_own_prefixes_alone(shelf: Shelf) -> None:
+    for prefix in ("", "a", "a/b", "a/b/c", "a/bc", "b"):
+        shelf.take(f"of {prefix}", prefix)
+    looked = Looked()
+    points = shelf.ground.do(lambda rows, command, now, policy: documents.points_of(looked.at(rows), "a/b"), None)
+    assert {one.prefix for one, _ in looked.ranges} == {("",), ("a",), ("a/b",)}
+    assert len(points) == 3
 
 
 def test_with_very_many_snapshots_the_history_shrinks_all_the_same(shelf: Shelf) -> None:
@@ -499,6 +564,17 @@ def test_a_restore_is_a_change_and_deletes_what_was_made_since(shelf: Shelf) -> 
     row = shelf.row("a")
     assert (row.kind, row.base, row.version, shelf.row("c").kind, shelf.row("same").version) == ("restore", 1, 3, "restore", 2)
     assert shelf.restore("s", "a", "b", "c", "same").documents == 0
+
+
+def test_a_restore_loads_one_version_of_each_document(shelf: Shelf) -> None:
+    shelf.put("a", 0)
+    shelf.take("s")
+    for number in range(1, 30):
+        shelf.put("a", number)
+    looked, command = Looked(), Restore("s", "", ("a",), None, Author("s1", None))
+    shelf.ground.do(lambda rows, command, now, policy: snapshots.restore(looked.at(rows), command, now, policy), command)
+    assert {len(found) for one, found in looked.ranges if one.table is DOCUMENT_CHANGE} == {1}
+    assert shelf.value("a") == 0
 
 
 def test_a_restore_takes_along_what_was_written_meanwhile(shelf: Shelf) -> None:

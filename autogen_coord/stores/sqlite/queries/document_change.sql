@@ -51,3 +51,19 @@ FROM document_change
 WHERE namespace = ? AND key = ? AND version >= ? AND version < ?
 ORDER BY version DESC, key DESC
 LIMIT ?;
+
+-- name: walk_by_number
+SELECT
+    key, version, value, value_blob, kind, base, number, at, created_at, actor, cause, token
+FROM document_change
+WHERE namespace = ? AND key = ? AND number >= ? AND number < ?
+ORDER BY number, key, version
+LIMIT ?;
+
+-- name: walk_by_number_desc
+SELECT
+    key, version, value, value_blob, kind, base, number, at, created_at, actor, cause, token
+FROM document_change
+WHERE namespace = ? AND key = ? AND number >= ? AND number < ?
+ORDER BY number DESC, key DESC, version DESC
+LIMIT ?;

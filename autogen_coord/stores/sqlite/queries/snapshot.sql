@@ -34,3 +34,19 @@ FROM snapshot
 WHERE namespace = ? AND name >= ? AND name < ?
 ORDER BY name DESC
 LIMIT ?;
+
+-- name: walk_by_prefix
+SELECT
+    name, number, at, prefix, actor, note
+FROM snapshot
+WHERE namespace = ? AND prefix = ? AND number >= ? AND number < ?
+ORDER BY number, name
+LIMIT ?;
+
+-- name: walk_by_prefix_desc
+SELECT
+    name, number, at, prefix, actor, note
+FROM snapshot
+WHERE namespace = ? AND prefix = ? AND number >= ? AND number < ?
+ORDER BY number DESC, name DESC
+LIMIT ?;
