@@ -22,7 +22,7 @@ from .lock_modes import X, stored
 from .locks import Guard
 from .prefixes import above
 from .store import Range, Rows
-from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, DocumentRow
+from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, CounterRow, DocumentRow
 
 PUT: Final = "put"
 PATCH: Final = "patch"
@@ -34,6 +34,8 @@ DECIDE: Final = "decide"
 
 SNAPSHOTS = "snapshots"
 """Counter: how many there are."""
+FORGOTTEN = "documents_forgotten"
+"""Counter: the greatest version that a pruned tombstone had."""
 FEW = 4
 """Old versions that one write looks at: more than the one it adds, so that the history shrinks where it may."""
 MANY = 28
@@ -48,7 +50,7 @@ class Document:
 
     key: str
     version: int
-    """From 1, each write one more, also behind a deletion."""
+    """Each write one more, also behind a deletion; the first is 1, or above those of all deleted documents that were pruned."""
     value: Any
     """None in a deleted one; JSON's null is None too, see ``deleted``."""
     at: float
@@ -106,7 +108,7 @@ def text_of(rows: Rows, row: Versioned | None) -> str | None:
 
 def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, now: float, policy: Settings) -> DocumentRow:
     """Write the next version of a document whose row is ``row``; the one rule that does."""
-    version = 1 if row is None else row.version + 1
+    version = _first(rows) if row is None else row.version + 1
     number = events.append(rows, now, Kind.STATE_CHANGED, key, by.session, _told(version, new))
     value, blob = bodies.keep(rows, new.text, policy.blob_from)
     born = row.created_at if row is not None and there(row) else now
@@ -124,6 +126,23 @@ def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, n
             written = written._replace(changes=changes - _prune(rows, written, policy))
     rows.put(DOCUMENT, written)
     return written
+
+
+def _first(rows: Rows) -> int:
+    """A new document's first version: above all that was forgotten, so that no writer takes it for one of an earlier document."""
+    counter = rows.one(COUNTER, FORGOTTEN)
+    return 1 if counter is None else counter.value + 1
+
+
+def forget(rows: Rows, gone: Sequence[DocumentRow]) -> None:
+    """Drop documents; no other will have a version that one of them had."""
+    if not gone:
+        return
+    greatest, counter = max(row.version for row in gone), rows.one(COUNTER, FORGOTTEN)
+    if counter is None or counter.value < greatest:
+        rows.put(COUNTER, CounterRow(FORGOTTEN, greatest))
+    for row in gone:
+        rows.drop(DOCUMENT, row)
 
 
 def _told(version: int, new: New) -> str:

@@ -11,7 +11,7 @@ from . import bodies, documents, events
 from .documents import DECIDE, Author, New, there
 from .events import Kind
 from .locks import Guard
-from .store import Rows
+from .store import Range, Rows
 from .tables import CONFLICT, DOCUMENT, ConflictRow, DocumentRow
 
 MINE: Final = "mine"
@@ -65,6 +65,12 @@ def _open(rows: Rows, id: str, key: str, lost: Lost, by: Author, now: float, pol
     rows.put(CONFLICT, row)
     events.append(rows, now, Kind.STATE_CONFLICT, key, by.session, events.facts(conflict=id, base=lost.base, found=lost.found))
     return row
+
+
+def any_of(rows: Rows, keys: Sequence[str]) -> set[str]:
+    """Those of these documents that have an open conflict."""
+    found = rows.scan_many([Range(CONFLICT, "by_key", low=key, high=f"{key}\0", limit=1) for key in keys])
+    return {key for key, some in zip(keys, found, strict=True) if some}
 
 
 def refusal(conflicts: Sequence[ConflictRow]) -> OpenConflictError:

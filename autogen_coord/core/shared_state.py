@@ -54,10 +54,12 @@ TRIES = 10
 class State(StateReads):
     """Versioned JSON documents that all processes of the namespace share.
 
-    **Versions** count from 1, each write one more, also when the value is the same, and behind a deletion (until the tombstone is
-    pruned, after ``keep_seconds``). ``expected_version`` is compare-and-set: 0 means that there must be none. When another version
-    is there, the `MergePolicy` says what becomes of the write: of the call, else of the longest prefix that has one
-    (`set_policy`), else REJECT. A version that is yet to come is refused under all of them.
+    **Versions** have no gap: each write is one more, also when the value is the same, and behind a deletion. A document begins
+    at 1; but once deleted ones were pruned (``keep_seconds`` after the deletion, when no snapshot needs them, no conflict of theirs
+    is open and they have no fence), new ones begin above the versions of these: a version that somebody knows never means another
+    document. ``expected_version`` is compare-and-set: 0 means that there must be none. When another version is there, the
+    `MergePolicy` says what becomes of the write: of the call, else of the longest prefix that has one (`set_policy`), else REJECT.
+    A version that is yet to come is refused under all of them.
 
     **Fences**: with ``fence=lease`` a write is made only if the lease stands in its own transaction, and holds the key exclusively
     where one of its paths covers it. Who writes so once fences the document: then writes without a lease, and those under an older

@@ -13,7 +13,7 @@ from autogen_coord.core.pruning import Prune
 from autogen_coord.core.snapshots import Restore
 from autogen_coord.core.state import Edit, Opened, Written
 from autogen_coord.core.store import Range, Rows
-from autogen_coord.core.tables import DOCUMENT_CHANGE, EVENT
+from autogen_coord.core.tables import DOCUMENT, DOCUMENT_CHANGE, EVENT
 from autogen_coord.errors import (
     ConflictError,
     FencedError,
@@ -657,7 +657,7 @@ def test_an_earlier_version_is_written_once_more(shelf: Shelf) -> None:
 # tombstones
 
 
-def test_a_tombstone_goes_by_age_and_then_versions_begin_anew(shelf: Shelf) -> None:
+def test_a_tombstone_goes_by_age_and_new_documents_begin_above_it(shelf: Shelf) -> None:
     shelf.ground.settings(keep_seconds=100.0, blob_from=20)
     shelf.put("a", "x" * 50)
     shelf.delete("a")
@@ -667,7 +667,52 @@ def test_a_tombstone_goes_by_age_and_then_versions_begin_anew(shelf: Shelf) -> N
     shelf.ground.wait(2)
     shelf.ground.do(pruning.prune, Prune())
     assert (shelf.kept("a"), shelf.blobs) == ([], {})
-    assert shelf.put("a", 1, 0).version == 1
+    assert shelf.put("a", 1, 0).version == 3
+    with pytest.raises(VersionConflictError):  # who knows version 1 knows another document
+        shelf.put("a", 2, 1)
+    assert (shelf.put("b", 1).version, shelf.put("b", 1).version) == (3, 4)
+    shelf.delete("a")
+    shelf.delete("b")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.put("c", 1).version == 6
+
+
+def test_a_fence_outlives_the_tombstone_and_its_history(shelf: Shelf, res: Resources) -> None:
+    shelf.ground.settings(keep_seconds=100.0, blob_from=20)
+    token = shelf.put("a", "x" * 50, fence=shelf.guard(res.hold("l", "a X"))).token
+    shelf.delete("a", force=True)
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert (shelf.kept("a"), shelf.blobs, shelf.row("a").changes) == ([], {}, 0)
+    assert shelf.ground.do(pruning.prune, Prune()).more is False
+    with pytest.raises(FencedError):
+        shelf.put("a", 1, 0)
+    row = shelf.put("a", 1, 0, force=True)
+    assert (row.version, row.fenced, row.changes) == (3, token, 1)
+
+
+def test_a_tombstone_stays_while_a_conflict_of_it_is_open_and_holds_up_no_other(shelf: Shelf) -> None:
+    shelf.ground.settings(keep_seconds=100.0)
+    keys = [f"a/{number:02}" for number in range(pruning.TOMBSTONES)]
+    for key in keys:
+        shelf.put(key, 1)
+        shelf.put(key, 2)
+    asked = [shelf.asks(key, 3, 1).id for key in keys]
+    for key in [*keys, "b"]:
+        shelf.put(key, 4)
+        shelf.delete(key)
+    shelf.ground.wait(101)
+    assert shelf.ground.do(pruning.prune, Prune()).more
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.ground.get(DOCUMENT, "b") is None
+    assert shelf.kept("a/00") == [1, 2, 3]
+    assert shelf.decide(asked[0], "mine").text == "3"
+    for id in asked[1:]:
+        shelf.decide(id, "theirs")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert [shelf.kept(key) for key in keys[:2]] == [[1, 2, 3, 4], []]
 
 
 def test_a_tombstone_stays_while_a_snapshot_needs_its_history(shelf: Shelf) -> None:
@@ -685,5 +730,6 @@ def test_a_tombstone_stays_while_a_snapshot_needs_its_history(shelf: Shelf) -> N
     shelf.ground.do(pruning.prune, Prune())
     assert shelf.kept("a") == [1, 2, 3]  # version 2, the deletion, was the newest when "later" was taken
     shelf.drop("later")
+    shelf.ground.wait(200)
     shelf.ground.do(pruning.prune, Prune())
     assert shelf.kept("a") == []
