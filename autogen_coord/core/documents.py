@@ -39,7 +39,8 @@ FORGOTTEN = "documents_forgotten"
 FEW = 4
 """Old versions that one write looks at: more than the one it adds, so that the history shrinks where it may."""
 MANY = 28
-"""Snapshots of a document up to which its oldest versions are looked at first; with more, another place each time."""
+"""Snapshots of a document up to which its oldest versions are looked at first; with more, the newest that is one too many, and
+another place each time."""
 
 Versioned = DocumentRow | ChangeRow
 
@@ -157,19 +158,26 @@ def _told(version: int, new: New) -> str:
 
 
 def _prune(rows: Rows, row: DocumentRow, policy: Settings) -> int:
-    """Drop some of what is older than the last ``history`` versions and no snapshot needs. Returns how many."""
+    """Drop some of what is older than the last ``history`` versions and no snapshot needs. Returns how many.
+
+    With many snapshots the version that is one too many now is looked at first: else the history would grow meanwhile.
+    """
     points = points_of(rows, row.key)
     oldest = row.version - policy.history  # the first that is kept in any case
     most = FEW + min(len(points), MANY)
-    low = None if len(points) <= MANY else spread(row.version, oldest)
-    found = rows.scan(Range(DOCUMENT_CHANGE, "by_document", (row.key,), low=low, high=oldest + 1, limit=most + 1))
-    next_ones: list[Versioned] = [*found[1:], row] if len(found) <= most else [*found[1:]]
-    gone = 0
-    for change, after in zip(found, next_ones, strict=False):
-        if change.version < oldest and not is_needed(points, change, after):
-            drop(rows, change)
-            gone += 1
-    return gone
+    looks = [(None, most)] if len(points) <= MANY else [(oldest - 1, 1), (spread(row.version, oldest), most)]
+    by_document = Range(DOCUMENT_CHANGE, "by_document", (row.key,), high=oldest + 1)
+    gone: dict[int, ChangeRow] = {}
+    for (_, most), found in zip(
+        looks, rows.scan_many([by_document._replace(low=low, limit=most + 1) for low, most in looks]), strict=True
+    ):
+        next_ones: list[Versioned] = [*found[1:], row] if len(found) <= most else [*found[1:]]
+        for change, after in zip(found, next_ones, strict=False):
+            if change.version < oldest and not is_needed(points, change, after):
+                gone[change.version] = change
+    for change in gone.values():
+        drop(rows, change)
+    return len(gone)
 
 
 def spread(version: int, below: int) -> int:

@@ -220,7 +220,10 @@ class Paper:
         conflict = self.conflicts.get(command.id)
         if conflict is None:
             raise Refused("not_found")
-        if command.expected not in (None, self.newest(conflict.key)):
+        expected = command.expected
+        if expected is None and command.how == "mine" and not command.force:
+            expected = conflict.found
+        if expected not in (None, self.newest(conflict.key)):
             raise Refused("version_conflict")
         value = conflict.wanted if command.how == "mine" else json.loads(command.body or "null")
         if command.how == "theirs" or (value is GONE and self.value(conflict.key) is GONE):
