@@ -17,7 +17,7 @@ from .tables import CONFLICT, DOCUMENT, ConflictRow, DocumentRow
 MINE: Final = "mine"
 THEIRS: Final = "theirs"
 VALUE: Final = "value"
-MOST = 100
+MOST = 1_000
 """Open conflicts of a document."""
 
 

@@ -775,3 +775,13 @@ def test_open_conflicts_of_a_document_are_bounded(shelf: Shelf, monkeypatch: pyt
     assert (caught.value.key, caught.value.expected, caught.value.found) == ("a/b", 1, 2)
     shelf.decide(asked[0].id, "theirs")
     shelf.asks("a/b", 3, 1)
+
+
+def test_a_tombstone_without_any_history_is_pruned(shelf: Shelf) -> None:
+    shelf.ground.settings(history=0, keep_seconds=100.0)
+    shelf.put("a", 1)
+    shelf.delete("a")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.ground.get(DOCUMENT, "a") is None
+    assert shelf.put("a", 1, 0).version == 3
