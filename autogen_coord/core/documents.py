@@ -22,7 +22,7 @@ from .lock_modes import X, stored
 from .locks import Guard
 from .prefixes import above
 from .store import Range, Rows
-from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, DocumentRow
+from .tables import COUNTER, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ChangeRow, CounterRow, DocumentRow
 
 PUT: Final = "put"
 PATCH: Final = "patch"
@@ -34,10 +34,13 @@ DECIDE: Final = "decide"
 
 SNAPSHOTS = "snapshots"
 """Counter: how many there are."""
+FORGOTTEN = "documents_forgotten"
+"""Counter: the greatest version that a pruned tombstone had."""
 FEW = 4
 """Old versions that one write looks at: more than the one it adds, so that the history shrinks where it may."""
 MANY = 28
-"""Snapshots of a document up to which its oldest versions are looked at first; with more, another place each time."""
+"""Snapshots of a document up to which its oldest versions are looked at first; with more, the newest that is one too many, and
+another place each time."""
 
 Versioned = DocumentRow | ChangeRow
 
@@ -48,7 +51,7 @@ class Document:
 
     key: str
     version: int
-    """From 1, each write one more, also behind a deletion."""
+    """Each write one more, also behind a deletion; the first is 1, or above those of all deleted documents that were pruned."""
     value: Any
     """None in a deleted one; JSON's null is None too, see ``deleted``."""
     at: float
@@ -106,7 +109,7 @@ def text_of(rows: Rows, row: Versioned | None) -> str | None:
 
 def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, now: float, policy: Settings) -> DocumentRow:
     """Write the next version of a document whose row is ``row``; the one rule that does."""
-    version = 1 if row is None else row.version + 1
+    version = _first(rows) if row is None else row.version + 1
     number = events.append(rows, now, Kind.STATE_CHANGED, key, by.session, _told(version, new))
     value, blob = bodies.keep(rows, new.text, policy.blob_from)
     born = row.created_at if row is not None and there(row) else now
@@ -126,6 +129,23 @@ def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, n
     return written
 
 
+def _first(rows: Rows) -> int:
+    """A new document's first version: above all that was forgotten, so that no writer takes it for one of an earlier document."""
+    counter = rows.one(COUNTER, FORGOTTEN)
+    return 1 if counter is None else counter.value + 1
+
+
+def forget(rows: Rows, gone: Sequence[DocumentRow]) -> None:
+    """Drop documents; no other will have a version that one of them had."""
+    if not gone:
+        return
+    greatest, counter = max(row.version for row in gone), rows.one(COUNTER, FORGOTTEN)
+    if counter is None or counter.value < greatest:
+        rows.put(COUNTER, CounterRow(FORGOTTEN, greatest))
+    for row in gone:
+        rows.drop(DOCUMENT, row)
+
+
 def _told(version: int, new: New) -> str:
     """The ``data`` of its event, in the shortest way."""
     base = "" if new.base is None else f',"base":{new.base}'
@@ -138,19 +158,26 @@ def _told(version: int, new: New) -> str:
 
 
 def _prune(rows: Rows, row: DocumentRow, policy: Settings) -> int:
-    """Drop some of what is older than the last ``history`` versions and no snapshot needs. Returns how many."""
+    """Drop some of what is older than the last ``history`` versions and no snapshot needs. Returns how many.
+
+    With many snapshots the version that is one too many now is looked at first: else the history would grow meanwhile.
+    """
     points = points_of(rows, row.key)
     oldest = row.version - policy.history  # the first that is kept in any case
     most = FEW + min(len(points), MANY)
-    low = None if len(points) <= MANY else spread(row.version, oldest)
-    found = rows.scan(Range(DOCUMENT_CHANGE, "by_document", (row.key,), low=low, high=oldest + 1, limit=most + 1))
-    next_ones: list[Versioned] = [*found[1:], row] if len(found) <= most else [*found[1:]]
-    gone = 0
-    for change, after in zip(found, next_ones, strict=False):
-        if change.version < oldest and not is_needed(points, change, after):
-            drop(rows, change)
-            gone += 1
-    return gone
+    looks = [(None, most)] if len(points) <= MANY else [(oldest - 1, 1), (spread(row.version, oldest), most)]
+    by_document = Range(DOCUMENT_CHANGE, "by_document", (row.key,), high=oldest + 1)
+    gone: dict[int, ChangeRow] = {}
+    for (_, most), found in zip(
+        looks, rows.scan_many([by_document._replace(low=low, limit=most + 1) for low, most in looks]), strict=True
+    ):
+        next_ones: list[Versioned] = [*found[1:], row] if len(found) <= most else [*found[1:]]
+        for change, after in zip(found, next_ones, strict=False):
+            if change.version < oldest and not is_needed(points, change, after):
+                gone[change.version] = change
+    for change in gone.values():
+        drop(rows, change)
+    return len(gone)
 
 
 def spread(version: int, below: int) -> int:

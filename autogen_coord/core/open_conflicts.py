@@ -11,12 +11,14 @@ from . import bodies, documents, events
 from .documents import DECIDE, Author, New, there
 from .events import Kind
 from .locks import Guard
-from .store import Rows
+from .store import Range, Rows
 from .tables import CONFLICT, DOCUMENT, ConflictRow, DocumentRow
 
 MINE: Final = "mine"
 THEIRS: Final = "theirs"
 VALUE: Final = "value"
+MOST = 1_000
+"""Open conflicts of a document."""
 
 
 class Lost(NamedTuple):
@@ -31,7 +33,8 @@ class Lost(NamedTuple):
 class Decide(NamedTuple):
     """Settle an open conflict: with what its writer wanted (mine), with what is there (theirs), or with another value.
 
-    ``expected``: the version that whoever decides has seen; None: whatever stands there.
+    ``expected``: the version that whoever decides has seen; None: whatever stands there, but for "mine" without ``force``, which
+    was asked for over the version that the conflict was found at.
     """
 
     id: str
@@ -53,7 +56,17 @@ class Decided(NamedTuple):
 def open_all(
     rows: Rows, id: str, lost: Sequence[tuple[str, Lost]], by: Author, now: float, policy: Settings
 ) -> tuple[ConflictRow, ...]:
-    """Keep what a write wanted. The first conflict has the write's ``id``."""
+    """Keep what a write wanted. The first conflict has the write's ``id``.
+
+    Raises: VersionConflictError when so many wait for their document already.
+    """
+    waiting = rows.scan_many([Range(CONFLICT, "by_key", low=key, high=f"{key}\0", limit=MOST) for key, _ in lost])
+    for (key, one), some in zip(lost, waiting, strict=True):
+        if len(some) >= MOST:
+            said = (
+                f"{key!r}: version {one.base} was expected, but {one.found} is there, and {MOST} conflicts of it are open already"
+            )
+            raise VersionConflictError(f"{said}: decide some", key=key, expected=one.base, found=one.found)
     return tuple(
         _open(rows, id if place == 0 else f"{id}.{place}", key, one, by, now, policy) for place, (key, one) in enumerate(lost)
     )
@@ -65,6 +78,12 @@ def _open(rows: Rows, id: str, key: str, lost: Lost, by: Author, now: float, pol
     rows.put(CONFLICT, row)
     events.append(rows, now, Kind.STATE_CONFLICT, key, by.session, events.facts(conflict=id, base=lost.base, found=lost.found))
     return row
+
+
+def any_of(rows: Rows, keys: Sequence[str]) -> set[str]:
+    """Those of these documents that have an open conflict."""
+    found = rows.scan_many([Range(CONFLICT, "by_key", low=key, high=f"{key}\0", limit=1) for key in keys])
+    return {key for key, some in zip(keys, found, strict=True) if some}
 
 
 def refusal(conflicts: Sequence[ConflictRow]) -> OpenConflictError:
@@ -91,10 +110,14 @@ def decide(rows: Rows, command: Decide, now: float, policy: Settings) -> Decided
         raise NotFoundError(f"there is no open conflict {command.id!r}: it was decided", conflict=command.id)
     row = rows.one(DOCUMENT, conflict.key)
     found = 0 if row is None else row.version
-    if command.expected is not None and command.expected != found:
+    expected = command.expected
+    if expected is None and command.how == MINE and not command.force:  # it was asked for over this one
+        expected = conflict.found
+    if expected is not None and expected != found:
         raise VersionConflictError(
-            f"{conflict.key!r}: version {command.expected} was looked at, but {found} is there by now: look again, and decide",
-            key=conflict.key, expected=command.expected, found=found,
+            f"{conflict.key!r}: version {expected} was looked at, but {found} is there by now: look again with conflicts(), and "
+            f"decide with expected_version={found}",
+            key=conflict.key, expected=expected, found=found,
         )  # fmt: skip
     text = bodies.fetch(rows, conflict.value, conflict.value_blob) if command.how == MINE else command.body
     if command.how == THEIRS or (text is None and not there(row)):

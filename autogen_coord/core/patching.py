@@ -24,7 +24,8 @@ def apply(value: Any, patch: Any, limit: int | None = None) -> Any:
     """What a patch makes of a JSON value; neither is changed, and the result shares no part with them.
 
     ``limit``: bytes of JSON that the ``copy`` operations of one patch may copy together, for a few of them double a value often
-    enough to fill any memory. The result is not checked: see `values.checked`.
+    enough to fill any memory. Without it (a patch that `diff` made, outside of a transaction) nothing else is bounded either.
+    The result is not checked: see `values.checked`.
 
     Raises: InvalidInputError, with the number of the ``operation`` (the first is 1) and its ``path``, when it is none or does not
     apply; VersionConflictError, likewise, when its ``test`` fails: the value is not the expected one; PayloadTooLargeError, also
@@ -34,16 +35,17 @@ def apply(value: Any, patch: Any, limit: int | None = None) -> Any:
         return _merge_patch(value, patch)
     if not isinstance(patch, list):
         raise InvalidInputError(f"the patch is {kind(patch)}: pass a list of RFC 6902 operations, or an object (RFC 7396)")
-    check_operations(patch)
+    if limit is not None:
+        check_operations(patch)
     result, left, moves = copied(value), limit, MOVED
     for number, operation in enumerate(patch, 1):
         try:
             step = JsonPatch([operation])
-            moves -= _moved(result, operation)
-            if moves < 0:
-                raise _too_slow(number, operation)
-            if left is not None and operation["op"] == "copy":
+            if left is not None:
+                moves -= _moved(result, operation)
                 left -= _copy_size(result, operation)
+                if moves < 0:
+                    raise _too_slow(number, operation)
                 if left < 0:
                     raise _too_large(number, operation, limit)
             result = step.apply(result, in_place=True)
@@ -87,7 +89,7 @@ def _merge_patch(target: Any, patch: Any) -> Any:
 
 def _copy_size(value: Any, operation: dict[str, Any]) -> int:
     start = operation.get("from")
-    if not isinstance(start, str):
+    if operation["op"] != "copy" or not isinstance(start, str):
         return 0  # the library refuses it
     return len(canonical(JsonPointer(start).resolve(value, None)))
 

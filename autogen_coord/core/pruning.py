@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
-from . import bodies, documents, endings, events, inboxes, sessions, snapshots
+from . import bodies, documents, endings, events, inboxes, open_conflicts, sessions, snapshots
 from .store import Range, Rows, each
 from .tables import ATTEMPT, COUNTER, DOCUMENT, EVENT, OUTCOME, PROVIDER, SESSION, TASK, CounterRow, OutcomeRow
 
@@ -74,16 +74,25 @@ def _prune_tasks(rows: Rows, now: float, policy: Settings) -> int:
 
 
 def _prune_documents(rows: Rows, now: float, policy: Settings) -> int:
-    """Tombstones are kept by age, and for as long as a snapshot needs their history: a slice of such holds up those behind it.
+    """Tombstones are kept by age, and for as long as a snapshot needs their history, or a conflict of theirs is open: such are
+    looked at again when as much time has passed once more, so that they hold up none behind them.
 
-    Only from then on the document's versions begin at 1 again.
+    A fence stays for ever: of a fenced document its history goes, and the tombstone is not looked at any more.
     """
     old = rows.scan(Range(DOCUMENT, "by_deleted", high=now - policy.keep_seconds, limit=TOMBSTONES))
-    gone = snapshots.forgettable(rows, old) if old else []
+    if not old:
+        return 0
+    disputed = open_conflicts.any_of(rows, [row.key for row in old])
+    gone = snapshots.forgettable(rows, [row for row in old if row.key not in disputed])
     each([change for _, changes in gone for change in changes], lambda change: documents.drop(rows, change))
-    for row, _ in gone:
-        rows.drop(DOCUMENT, row)
-    return len(gone)
+    forgotten = {row.key for row, _ in gone}
+    for row in old:
+        if row.key not in forgotten:
+            rows.put(DOCUMENT, row._replace(deleted_at=now))
+        elif row.fenced is not None:
+            rows.put(DOCUMENT, row._replace(changes=0, deleted_at=None))
+    documents.forget(rows, [row for row, _ in gone if row.fenced is None])
+    return len(old)
 
 
 def _prune_sessions(rows: Rows, now: float, policy: Settings) -> None:

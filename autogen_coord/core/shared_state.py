@@ -54,10 +54,12 @@ TRIES = 10
 class State(StateReads):
     """Versioned JSON documents that all processes of the namespace share.
 
-    **Versions** count from 1, each write one more, also when the value is the same, and behind a deletion (until the tombstone is
-    pruned, after ``keep_seconds``). ``expected_version`` is compare-and-set: 0 means that there must be none. When another version
-    is there, the `MergePolicy` says what becomes of the write: of the call, else of the longest prefix that has one
-    (`set_policy`), else REJECT. A version that is yet to come is refused under all of them.
+    **Versions** have no gap: each write is one more, also when the value is the same, and behind a deletion. A document begins
+    at 1; but once deleted ones were pruned (``keep_seconds`` after the deletion, when no snapshot needs them, no conflict of theirs
+    is open and they have no fence), new ones begin above the versions of these: a version that somebody knows never means another
+    document. ``expected_version`` is compare-and-set: 0 means that there must be none. When another version is there, the
+    `MergePolicy` says what becomes of the write: of the call, else of the longest prefix that has one (`set_policy`), else REJECT.
+    A version that is yet to come is refused under all of them.
 
     **Fences**: with ``fence=lease`` a write is made only if the lease stands in its own transaction, and holds the key exclusively
     where one of its paths covers it. Who writes so once fences the document: then writes without a lease, and those under an older
@@ -66,7 +68,9 @@ class State(StateReads):
     **Who** and **what for**: ``actor`` is the session, or inside a handler its capability; ``cause`` its task.
 
     All that writes may raise, besides what stands there, InvalidInputError and PayloadTooLargeError (before anything is stored),
-    VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
+    VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written. Who
+    is **cancelled** while it waits for a write does not know whether that was made: it may stand, whole. Read the document, or
+    write again with ``expected_version``.
     """
 
     _process: Process
@@ -113,7 +117,8 @@ class State(StateReads):
         """Change parts of a value: an object is a merge patch (RFC 7396: null takes a field away), a list operations of RFC 6902.
 
         It is applied to what is there in the writing transaction; a stale one under ``merge`` and ``ask`` to the version that it
-        was made for. Under ``reduce`` patches are patches, and a stale one is refused.
+        was made for (when that is not kept any more it is refused, also under ``ask``: nobody knows what its writer wanted). Under
+        ``reduce`` patches are patches, and a stale one is refused.
 
         Raises: NotFoundError where there is nothing to patch, InvalidInputError when it does not apply (the operation's number).
         """
@@ -233,8 +238,9 @@ class State(StateReads):
         """Bring all documents of a snapshot, or those at a prefix in it, back to what they were. Returns how many were changed.
 
         Each that differs gets one more version; one made since is deleted. Up to 1,000 that were written since the snapshot are
-        restored in one transaction, all or none; more in slices (``slice``) that each stand for themselves: then what others write
-        meanwhile may stay, and an error leaves the slices before it done. Fenced documents need ``force``.
+        restored in one transaction, all or none; more in slices (``slice``) that each stand for themselves, and so are fewer, when
+        ten times others wrote thousands of events while they were looked for. With slices, what others write meanwhile may stay,
+        and an error leaves the slices before it done. Fenced documents need ``force``.
 
         Raises: NotFoundError for an unknown snapshot, InvalidInputError for a prefix that is not in it.
         """
@@ -342,9 +348,10 @@ class State(StateReads):
         """Settle an open conflict: ``"mine"`` writes what its writer wanted, ``"theirs"`` leaves what is there, ``"value"`` writes
         ``value``. Returns the document as it is now.
 
-        ``expected_version``: the version that you looked at, so that nothing newer is written over.
+        ``expected_version``: the version that you looked at, so that nothing newer is written over. "mine" without it expects the
+        version that the conflict was found at; ``force=True`` writes over whatever is there, also without a lease.
 
-        Raises: NotFoundError when it was decided before.
+        Raises: NotFoundError when it was decided before; VersionConflictError when another version is there.
         """
         conflict = checked_label(conflict, "conflict")
         if how not in (MINE, THEIRS, VALUE):

@@ -32,7 +32,7 @@ class MergePolicy(StrEnum):
     """It is no new value, but an update: folded into whatever stands there, field by field, also when nothing was expected. A stale
     patch or deletion, which no reducer can fold, is refused."""
     ASK = "ask"
-    """It is kept as an open conflict until somebody decides, and refused with OpenConflictError."""
+    """It is kept as an open conflict until somebody decides, and refused with OpenConflictError. A document has 1,000 at most."""
 
     @classmethod
     def of(cls, policy: object) -> MergePolicy:

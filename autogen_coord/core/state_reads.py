@@ -190,6 +190,8 @@ class StateReads:
 
         Raises: InvalidInputError.
         """
+        if isinstance(keys, str):
+            raise InvalidInputError(f"keys={keys!r:.80}: a list of keys is wanted, and a text is one key: pass [key], or call get")
         wanted = [checked_key(key) for key in keys]
         found = await self._found(lambda loaded: _there(loaded[0]), (Keys(DOCUMENT, list(dict.fromkeys(wanted))),))
         by_key = {document.key: document for document in found}
@@ -299,26 +301,22 @@ class StateReads:
         for _ in range(TRIES):
             at, below = await self._read(*loads)
             rows: list_of[ConflictRow] = [*at, *below][:limit]
-            keys, bases = [row.key for row in rows], [(row.key, row.base) for row in rows]
+            keys, known = [row.key for row in rows], [(row.key, row.base) for row in rows]
             now, changes, blobs = await self._read(
-                Keys(DOCUMENT, keys), Keys(DOCUMENT_CHANGE, bases), Keys(BLOB, [row.value_blob or "" for row in rows])
+                Keys(DOCUMENT, keys), Keys(DOCUMENT_CHANGE, known), Keys(BLOB, [row.value_blob or "" for row in rows])
             )
-            if all(blob is not None or row.value_blob is None for row, blob in zip(rows, blobs, strict=True)):
+            bases = [
+                current if current is not None and current.version == row.base else change
+                for row, current, change in zip(rows, now, changes, strict=True)
+            ]
+            beside = [one for one in (*now, *bases) if one is not None and one.value_blob is not None]
+            (more,) = await self._read(Keys(BLOB, list({one.value_blob for one in beside})))
+            large = {blob.hash: blob.body for blob in (*blobs, *more) if blob is not None}
+            if all(one.value_blob is None or one.value_blob in large for one in (*rows, *beside)):
                 return [
-                    await self._side_by_side(row, blob.body if blob else row.value, current, change)
-                    for row, blob, current, change in zip(rows, blobs, now, changes, strict=True)
-                ]
+                    _side_by_side(row, current, base, large) for row, current, base in zip(rows, now, bases, strict=True)
+                ]  # fmt: skip
         raise _too_quick()
-
-    async def _side_by_side(self, row: ConflictRow, text: str | None, now: DocumentRow | None, change: Any) -> Conflict:
-        base = now if now is not None and now.version == row.base else change
-        found = [one for one in (now, base) if documents.there(one)]
-        read = {one.number: one for one in await self._found(lambda _: [one for one in found if one is not None], ())}
-        mine = None if text is None else bodies.decode(text)
-        theirs, made_from = (None if one is None else read.get(one.number) for one in (now, base))
-        return Conflict(
-            row.id, row.key, row.kind, row.base, row.found, mine, theirs, made_from, row.at, row.actor, row.cause
-        )  # fmt: skip
 
     # reading
 
@@ -350,6 +348,16 @@ list_of = list
 
 def _too_quick() -> StoreError:
     return StoreError("what is read is pruned faster than it can be read: keep more history, or write less often")
+
+
+def _side_by_side(row: ConflictRow, now: Versioned | None, base: Versioned | None, large: Mapping[str, str]) -> Conflict:
+    def body(one: Versioned | ConflictRow) -> str | None:
+        return one.value if one.value_blob is None else large[one.value_blob]
+
+    text = body(row)
+    mine = None if text is None else bodies.decode(text)
+    theirs, made_from = (Document.of(one, body(one)) if one is not None and documents.there(one) else None for one in (now, base))
+    return Conflict(row.id, row.key, row.kind, row.base, row.found, mine, theirs, made_from, row.at, row.actor, row.cause)
 
 
 def _there(rows: Iterable[DocumentRow | None]) -> list[DocumentRow]:

@@ -311,7 +311,7 @@ class DocumentRow(NamedTuple):
     changes: int
     """How many earlier versions are kept."""
     deleted_at: float | None
-    """Of a tombstone."""
+    """Of a tombstone that is to be pruned: when it was written, or was last found to be wanted still."""
 
 
 class ChangeRow(NamedTuple):

@@ -3,7 +3,8 @@
 All that is stored reads back as it was given, with three exceptions that everybody expects: a tuple comes back as an array,
 a model or dataclass as the object that pydantic makes of it (``returns=`` reads it as what it was), and a date, time, UUID,
 Decimal, path or enum member as its usual text or value. Whatever else JSON would change on its way is refused: keys of objects
-that are no text, sets (they have no order), bytes, iterators, NaN and infinities.
+that are no text, sets (they have no order), bytes, iterators, NaN and infinities; and two surrogates in a row that JSON reads as
+the one character they stand for. A lone surrogate is kept.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import Any, Final
 from pydantic_core import to_jsonable_python
 
 from ..errors import InvalidInputError, PayloadTooLargeError
-from .bodies import encode
+from .bodies import decode, encode
 from .lock_modes import stored
 
 _TIMES = (datetime.date, datetime.time, datetime.timedelta)
 _AS_TEXT = (decimal.Decimal, uuid.UUID, pathlib.PurePath)
 _NOT_FINITE = "no JSON number: pass numbers that are finite, or None"
+_PAIR = "two surrogates that stand for one character are read back as that character: put the character itself"
+_SURROGATE = "\\ud"
 _SHOWN = 80
 _canonical = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
@@ -104,7 +107,10 @@ def checked(value: Any, key: str, limit: int, depth: int) -> str:
     Raises: InvalidInputError, with the ``key`` and the ``path`` in the value; PayloadTooLargeError, with key, size and limit.
     """
     try:
-        text = encode(value if _is_plain(value, depth, limit) else _Reading(limit).plain(value, depth))
+        plain = value if _is_plain(value, depth, limit) else _Reading(limit).plain(value, depth)
+        text = encode(plain)
+        if _SURROGATE in text and decode(text) != plain:
+            raise _UnfitError(_PAIR)
     except _UnfitError as unfit:
         path = pointer(reversed(unfit.parts))
         at = f"{path!r:.{_SHOWN}}: " if path else ""
@@ -153,7 +159,9 @@ def _is_plain(value: Any, depth: int, limit: int) -> bool:
             elif kind is float:
                 if not math.isfinite(one):
                     return False
-            elif not (one is None or kind is int or kind is bool):
+            elif kind is int:
+                size += _digits(one)
+            elif not (one is None or kind is bool):
                 return False
         if size > limit:
             return False
@@ -165,6 +173,11 @@ def _is_plain(value: Any, depth: int, limit: int) -> bool:
 
 
 _TEXTS = {str}
+
+
+def _digits(number: int) -> int:
+    """How many digits a number has at least, without writing it, which takes long for a long one."""
+    return number.bit_length() * 3 // 10
 
 
 class _UnfitError(Exception):
@@ -199,6 +212,7 @@ class _Reading:
             self._spend(len(value))
             return value
         if isinstance(value, int):
+            self._spend(_digits(value))
             return value
         if isinstance(value, float):
             if not math.isfinite(value):

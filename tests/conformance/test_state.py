@@ -99,12 +99,27 @@ async def test_models_and_dataclasses_are_read_as_what_they_were(state: State) -
         await state.get("point", returns=Size)
 
 
+async def test_a_lone_surrogate_is_read_as_a_type_too(state: State) -> None:
+    await state.put("a", "x\ud800")
+    document = await state.get("a", returns=str)
+    assert document is not None
+    assert document.value == "x\ud800"
+    with pytest.raises(InvalidInputError, match="surrogates"):
+        await state.put("a", "\ud83d\ude00")
+    assert await state.value("a") == "x\ud800"
+
+
 async def test_several_are_read_as_they_stood_at_one_moment(state: State) -> None:
     await state.put_many({"a": 1, "b": LARGE})
     a, missing, b, again = await state.get_many(["a", "q", "b", "a"])
     assert a is not None
     assert b is not None
     assert (a.value, missing, b.value, again) == (1, None, LARGE, a)
+
+
+async def test_a_text_is_no_list_of_keys(state: State) -> None:
+    with pytest.raises(InvalidInputError, match="a list of keys"):
+        await state.get_many("abc")
 
 
 async def test_several_changes_are_one_write(state: State) -> None:
@@ -392,6 +407,31 @@ async def test_who_watches_from_below_what_is_kept_is_told(opening: Opening) -> 
     await process_under(state).line.put(pruning.prune, Prune())
     with pytest.raises(EventsPrunedError):
         _ = [change async for change in state.watch("a", since=1, follow=False)]
+
+
+async def test_a_conflict_whose_base_is_pruned_while_it_is_read_is_read_anew(
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = await opening(history=1, blob_from=40)
+    for number in range(2):
+        await state.put("a", LARGE + str(number))
+    with pytest.raises(OpenConflictError):
+        await state.put("a", LARGE + "mine", expected_version=1, policy="ask")
+    real, looks = state._read, 0
+
+    async def read(*loads: Any) -> list[list[Any]]:
+        nonlocal looks
+        found = await real(*loads)
+        looks += 1
+        if looks == 2:  # behind the rows, before their bodies
+            for number in range(2, 5):
+                await state.put("a", LARGE + str(number))
+        return found
+
+    monkeypatch.setattr(state, "_read", read)
+    (conflict,) = await state.conflicts()
+    assert conflict.theirs is not None
+    assert (conflict.mine, conflict.theirs.version, conflict.base) == (LARGE + "mine", 5, None)
 
 
 @pytest.mark.parametrize("since", ["1", 1.0, math.nan, True, -1, 1 << 63])

@@ -57,6 +57,8 @@ class StateWatch(Watch):
         self.paper = Paper(policy, self._keeps, self._may_write)
         self.many = 28
         """Snapshots of a document up to which each write drops what it can."""
+        self.wanted: dict[str, float] = {}
+        """When tombstones were last found to be wanted still."""
 
     # what only the store knows
 
@@ -111,18 +113,20 @@ class StateWatch(Watch):
     def _document(self, row: DocumentRow, changes: list[ChangeRow]) -> None:
         """Its history is what was written: no version twice, none that is made up, and none gone that must be kept."""
         every = self.paper.documents[row.key]
-        require(row.version == len(every), "versions", row, "is not the last of", every)
+        first = every[0].version
+        require(row.version == first + len(every) - 1, "versions", row, "is not the last of", every)
         versions: list[Versioned] = [*changes, row]
         for one in versions:
-            require(1 <= one.version <= row.version, "versions", one, "of", row)
-            require(self._same(one, every[one.version - 1]), "history", one, "on paper", every[one.version - 1])
+            require(first <= one.version <= row.version, "versions", one, "of", row)
+            require(self._same(one, every[one.version - first]), "history", one, "on paper", every[one.version - first])
         numbers = [one.version for one in changes]
         require(row.version not in numbers and len(set(numbers)) == len(numbers), "versions", row, "and earlier ones", numbers)
-        last = set(range(max(1, row.version - self.policy.history), row.version))
+        last = set(range(max(first, row.version - self.policy.history), row.version))
         require(last <= set(numbers), "kept", row, "of the last", self.policy.history, "there are", numbers)
         require(row.changes == len(changes), "counted", row, "has", numbers)
-        gone = row.deleted_at is not None
-        require(gone == (every[-1].value is GONE) and (not gone or row.deleted_at == row.at), "tombstones", row)
+        gone, dated = every[-1].value is GONE, row.deleted_at is not None
+        require(dated <= gone and (dated or not gone or (len(every) == 1 and row.fenced is not None)), "tombstones", row)
+        require(row.deleted_at in (None, row.at, self.wanted.get(row.key)), "tombstones", row, "is dated wrongly")
         require(row.fenced == self.paper.fenced.get(row.key), "fenced", row, "on paper", self.paper.fenced.get(row.key))
 
     def _same(self, row: Versioned, version: Version) -> bool:
@@ -216,7 +220,7 @@ class Replay:
         out = []
         for place, new in enumerate(news):
             row = wrote[new.key].new
-            version = self.paper.newest(new.key) + 1
+            version = self.paper.following(new.key)
             data = {"version": version, "kind": new.kind, "base": new.base, "token": new.token}
             data = {name: value for name, value in data.items() if value is not None}
             data |= {"deleted": True} if new.value is GONE else {}
@@ -345,15 +349,27 @@ class Replay:
             raise Refused("not_found")
 
     def _prune(self, error: Exception | None) -> None:
-        """Tombstones that are old enough and no snapshot needs."""
+        """Tombstones that are old enough, no snapshot needs, and no conflict is open of; of a fenced one its history."""
+        gone = []
         for change in self.changes:
-            require(change.new is None and change.table in (DOCUMENT, DOCUMENT_CHANGE), "tombstones", self.rule, change)
-        gone = [change.old for change in self.changes if change.table is DOCUMENT]
-        for row in gone:
+            require(change.table in (DOCUMENT, DOCUMENT_CHANGE), "tombstones", self.rule, change)
+            if change.table is DOCUMENT_CHANGE:
+                require(change.new is None, "tombstones", self.rule, change)
+                continue
+            row, new = change.old, change.new
             old = row.deleted_at is not None and row.deleted_at < self.now - self.watch.policy.keep_seconds
             require(old, "tombstones", "pruned at", self.now, row)
+            if new is not None and new == row._replace(deleted_at=self.now):
+                self.watch.wanted[row.key] = self.now
+                disputed = any(asked.key == row.key for asked in self.paper.conflicts.values())
+                snapped = any(is_in(row.key, taken.prefix) for taken in self.paper.snapshots.values())
+                require(disputed or snapped, "tombstones", "is kept for nothing", row)
+                continue
+            require(new == (None if row.fenced is None else row._replace(changes=0, deleted_at=None)), "tombstones", change)
+            require(not any(asked.key == row.key for asked in self.paper.conflicts.values()), "tombstones", "disputed", row)
             self.paper.forget(row.key)
-        self._dropped([row.key for row in gone])
+            gone.append(row.key)
+        self._dropped(gone)
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -84,11 +84,17 @@ class Paper:
     snapshots: dict[str, Taken] = field(default_factory=dict)
     policies: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
     conflicts: dict[str, Asked] = field(default_factory=dict)
+    floor: int = 0
+    """The greatest version that was forgotten."""
 
     # what there is
 
     def newest(self, key: str) -> int:
         return self.documents[key][-1].version if self.documents.get(key) else 0
+
+    def following(self, key: str) -> int:
+        """The version that the next write makes."""
+        return (self.newest(key) or self.floor) + 1
 
     def value(self, key: str, version: int | None = None) -> Any:
         every = self.documents.get(key, [])
@@ -214,7 +220,10 @@ class Paper:
         conflict = self.conflicts.get(command.id)
         if conflict is None:
             raise Refused("not_found")
-        if command.expected not in (None, self.newest(conflict.key)):
+        expected = command.expected
+        if expected is None and command.how == "mine" and not command.force:
+            expected = conflict.found
+        if expected not in (None, self.newest(conflict.key)):
             raise Refused("version_conflict")
         value = conflict.wanted if command.how == "mine" else json.loads(command.body or "null")
         if command.how == "theirs" or (value is GONE and self.value(conflict.key) is GONE):
@@ -244,16 +253,29 @@ class Paper:
         """The next version of a document."""
         every = self.documents.setdefault(new.key, [])
         created = every[-1].created if every and every[-1].value is not GONE else now
-        version = Version(len(every) + 1, number, new.value, new.kind, new.base, new.token, now, created, actor, cause)
+        version = Version(
+            self.following(new.key),
+            number,
+            new.value,
+            new.kind,
+            new.base,
+            new.token,
+            now,
+            created,
+            actor,
+            cause,
+        )
         every.append(version)
         if new.token is not None:
             self.fenced[new.key] = max(new.token, self.fenced.get(new.key, 0))
         return version
 
     def forget(self, key: str) -> None:
-        """Its tombstone was pruned: its versions begin anew."""
-        del self.documents[key]
-        self.fenced.pop(key, None)
+        """Its tombstone was pruned: others begin above it. Of a fenced one its history is gone alone."""
+        if key in self.fenced:
+            self.documents[key] = self.documents[key][-1:]
+        else:
+            self.floor = max(self.floor, self.documents.pop(key)[-1].version)
 
 
 def is_in(key: str, prefix: str) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from autogen_coord.core import documents, pruning, snapshots
+from autogen_coord.core import documents, open_conflicts, pruning, snapshots
 from autogen_coord.core.documents import FEW, MANY, Author, spread
 from autogen_coord.core.pruning import Prune
 from autogen_coord.core.snapshots import Restore
 from autogen_coord.core.state import Edit, Opened, Written
 from autogen_coord.core.store import Range, Rows
-from autogen_coord.core.tables import DOCUMENT_CHANGE, EVENT
+from autogen_coord.core.tables import DOCUMENT, DOCUMENT_CHANGE, EVENT
 from autogen_coord.errors import (
     ConflictError,
     FencedError,
@@ -524,6 +524,20 @@ def test_with_very_many_snapshots_the_history_shrinks_all_the_same(shelf: Shelf)
     assert len(shelf.kept("a")) <= len(needed) + 3
 
 
+def test_with_very_many_late_snapshots_the_history_does_not_overshoot(shelf: Shelf) -> None:
+    shelf.ground.settings(history=10)
+    for number in range(300):
+        shelf.put("a", number)
+    for number in range(MANY + 12):
+        shelf.take(f"s{number}")
+        shelf.put("a", number)
+        shelf.put("a", number)
+        assert len(shelf.kept("a")) <= 10 + number + 1
+    for number in range(150):
+        shelf.put("a", number)
+        assert len(shelf.kept("a")) <= 10 + MANY + 12
+
+
 def test_every_place_is_come_by(shelf: Shelf) -> None:
     assert {spread(version, 50) for version in range(1_000, 1_200)} == set(range(50))
 
@@ -657,7 +671,7 @@ def test_an_earlier_version_is_written_once_more(shelf: Shelf) -> None:
 # tombstones
 
 
-def test_a_tombstone_goes_by_age_and_then_versions_begin_anew(shelf: Shelf) -> None:
+def test_a_tombstone_goes_by_age_and_new_documents_begin_above_it(shelf: Shelf) -> None:
     shelf.ground.settings(keep_seconds=100.0, blob_from=20)
     shelf.put("a", "x" * 50)
     shelf.delete("a")
@@ -667,7 +681,55 @@ def test_a_tombstone_goes_by_age_and_then_versions_begin_anew(shelf: Shelf) -> N
     shelf.ground.wait(2)
     shelf.ground.do(pruning.prune, Prune())
     assert (shelf.kept("a"), shelf.blobs) == ([], {})
-    assert shelf.put("a", 1, 0).version == 1
+    assert shelf.put("a", 1, 0).version == 3
+    with pytest.raises(VersionConflictError):  # who knows version 1 knows another document
+        shelf.put("a", 2, 1)
+    assert (shelf.put("b", 1).version, shelf.put("b", 1).version) == (3, 4)
+    shelf.delete("b")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.put("c", 1).version == 6
+    shelf.delete("a")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())  # at version 4, less than what was forgotten before
+    assert shelf.put("d", 1).version == 6
+
+
+def test_a_fence_outlives_the_tombstone_and_its_history(shelf: Shelf, res: Resources) -> None:
+    shelf.ground.settings(keep_seconds=100.0, blob_from=20)
+    token = shelf.put("a", "x" * 50, fence=shelf.guard(res.hold("l", "a X"))).token
+    shelf.delete("a", force=True)
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert (shelf.kept("a"), shelf.blobs, shelf.row("a").changes) == ([], {}, 0)
+    assert shelf.ground.do(pruning.prune, Prune()).more is False
+    with pytest.raises(FencedError):
+        shelf.put("a", 1, 0)
+    row = shelf.put("a", 1, 0, force=True)
+    assert (row.version, row.fenced, row.changes) == (3, token, 1)
+
+
+def test_a_tombstone_stays_while_a_conflict_of_it_is_open_and_holds_up_no_other(shelf: Shelf) -> None:
+    shelf.ground.settings(keep_seconds=100.0)
+    keys = [f"a/{number:02}" for number in range(pruning.TOMBSTONES)]
+    for key in keys:
+        shelf.put(key, 1)
+        shelf.put(key, 2)
+    asked = [shelf.asks(key, 3, 1).id for key in keys]
+    for key in [*keys, "b"]:
+        shelf.put(key, 4)
+        shelf.delete(key)
+    shelf.ground.wait(101)
+    assert shelf.ground.do(pruning.prune, Prune()).more
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.ground.get(DOCUMENT, "b") is None
+    assert shelf.kept("a/00") == [1, 2, 3]
+    assert shelf.decide(asked[0], "mine", expected=4).text == "3"
+    for id in asked[1:]:
+        shelf.decide(id, "theirs")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert [shelf.kept(key) for key in keys[:2]] == [[1, 2, 3, 4], []]
 
 
 def test_a_tombstone_stays_while_a_snapshot_needs_its_history(shelf: Shelf) -> None:
@@ -685,5 +747,41 @@ def test_a_tombstone_stays_while_a_snapshot_needs_its_history(shelf: Shelf) -> N
     shelf.ground.do(pruning.prune, Prune())
     assert shelf.kept("a") == [1, 2, 3]  # version 2, the deletion, was the newest when "later" was taken
     shelf.drop("later")
+    shelf.ground.wait(200)
     shelf.ground.do(pruning.prune, Prune())
     assert shelf.kept("a") == []
+
+
+def test_mine_is_not_written_over_what_nobody_looked_at(shelf: Shelf) -> None:
+    shelf.put("a", 1)
+    shelf.put("a", 2)
+    first, second = shelf.asks("a", "mine", 1), shelf.asks("a", "mine too", 1)
+    shelf.put("a", 99)
+    with pytest.raises(VersionConflictError, match="expected_version=3") as caught:
+        shelf.decide(first.id, "mine")
+    assert (caught.value.expected, caught.value.found, shelf.value("a")) == (2, 3, 99)
+    assert shelf.decide(first.id, "mine", expected=3).text == '"mine"'
+    assert shelf.decide(second.id, "mine", force=True).text == '"mine too"'
+
+
+def test_open_conflicts_of_a_document_are_bounded(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_conflicts, "MOST", 2)
+    for key in ("a", "a/b"):
+        shelf.put(key, 1)
+        shelf.put(key, 2)
+        asked = [shelf.asks(key, 3, 1) for _ in range(2)]
+    with pytest.raises(VersionConflictError, match="2 conflicts of it are open") as caught:
+        shelf.asks("a/b", 3, 1)
+    assert (caught.value.key, caught.value.expected, caught.value.found) == ("a/b", 1, 2)
+    shelf.decide(asked[0].id, "theirs")
+    shelf.asks("a/b", 3, 1)
+
+
+def test_a_tombstone_without_any_history_is_pruned(shelf: Shelf) -> None:
+    shelf.ground.settings(history=0, keep_seconds=100.0)
+    shelf.put("a", 1)
+    shelf.delete("a")
+    shelf.ground.wait(101)
+    shelf.ground.do(pruning.prune, Prune())
+    assert shelf.ground.get(DOCUMENT, "a") is None
+    assert shelf.put("a", 1, 0).version == 3

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autogen_coord import InvalidInputError, PayloadTooLargeError
 from autogen_coord.core import lock_modes
+from autogen_coord.core import values as values_module
 from autogen_coord.core.values import ABSENT, checked, checked_key, copied, kind, pointer, same
 
 from .json_values import values
@@ -273,3 +274,29 @@ def test_pointers_and_kinds() -> None:
     assert [kind(one) for one in some] == [
         "null", "a boolean", "a number", "a number", "a text", "an array", "an object", "absent",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud83d\ude00", ["a", {"in": "x\ud83d\ude00"}], {"\ud83d\ude00": 1, "\U0001f600": 2}, ("\udbff\udfff",)]
+)
+def test_two_surrogates_that_would_become_one_character_are_refused(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="surrogates"):
+        checked(value, "k", 1_000, 10)
+
+
+@pytest.mark.parametrize("value", ["\ud83d", "\ude00\ud83d", "\U0001f600", {"\ud800": ["\U0001f600\ud83d"]}])
+def test_a_lone_surrogate_and_a_whole_character_read_back_as_they_were(value: Any) -> None:
+    assert json.loads(checked(value, "k", 1_000, 10)) == value
+
+
+@pytest.mark.parametrize("value", [[10**4_000] * 1_000, {"n": 1 << 100_000}, (1 << 100_000,), [-(1 << 100_000)]])
+def test_long_numbers_are_too_large_before_they_are_written(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values_module, "encode", lambda value: pytest.fail("it was written"))
+    with pytest.raises(PayloadTooLargeError):
+        checked(value, "k", 20_000, 10)
+
+
+def test_a_number_is_not_measured_longer_than_it_is() -> None:
+    for number in (0, 7, -9, 10**15, 2**64, 10**100, 2**10_000):
+        text = str(number)
+        assert checked(number, "k", len(text), 10) == text
