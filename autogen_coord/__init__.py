@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .agents.on_message import on_message
     from .coordination import Coordination
     from .core.addresses import EVERYONE, Recipient
+    from .core.audits import AuditedDocument, TrailEntry
+    from .core.caching import CachedState, CachePolicy, CacheStats
     from .core.discovery import CapabilityInfo, ProviderInfo, ProviderStatus, Registry
     from .core.documents import Document
     from .core.events import Event
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .core.lock_handles import Lease
     from .core.lock_modes import LockMode
     from .core.messages import MessageKind, Posted
+    from .core.progress import Progress, ProgressView
     from .core.reducing import Reducer
     from .core.requests import Options, Priority
     from .core.retry import RetryPolicy
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from .core.state_policies import MergePolicy
     from .core.state_reads import Conflict, DocumentChange, Snapshot, StatePolicy
     from .core.tables import TaskState
+    from .core.threads import Thread, ThreadMessage
     from .errors import (
         CallTimeoutError,
         ClosedError,
@@ -70,8 +74,12 @@ __version__ = "0.1.0"
 __all__ = [
     "EVERYONE",
     "AttemptInfo",
+    "AuditedDocument",
     "Backup",
     "BroadcastOutcome",
+    "CachePolicy",
+    "CacheStats",
+    "CachedState",
     "CallTimeoutError",
     "Capability",
     "CapabilityAgent",
@@ -112,6 +120,8 @@ __all__ = [
     "PermissionDeniedError",
     "Posted",
     "Priority",
+    "Progress",
+    "ProgressView",
     "ProviderInfo",
     "ProviderStatus",
     "Put",
@@ -140,6 +150,9 @@ __all__ = [
     "TaskInfo",
     "TaskState",
     "Terminated",
+    "Thread",
+    "ThreadMessage",
+    "TrailEntry",
     "VersionConflictError",
     "capability",
     "on_message",
@@ -169,6 +182,15 @@ _HOMES = {
         "EVERYONE",
         "Recipient",
     ),
+    "core.audits": (
+        "AuditedDocument",
+        "TrailEntry",
+    ),
+    "core.caching": (
+        "CachePolicy",
+        "CacheStats",
+        "CachedState",
+    ),
     "core.discovery": (
         "CapabilityInfo",
         "ProviderInfo",
@@ -190,6 +212,10 @@ _HOMES = {
     "core.messages": (
         "MessageKind",
         "Posted",
+    ),
+    "core.progress": (
+        "Progress",
+        "ProgressView",
     ),
     "core.requests": (
         "Options",
@@ -216,6 +242,10 @@ _HOMES = {
         "StatePolicy",
     ),
     "core.tables": ("TaskState",),
+    "core.threads": (
+        "Thread",
+        "ThreadMessage",
+    ),
     "errors": (
         "CallTimeoutError",
         "ClosedError",

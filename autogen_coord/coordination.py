@@ -21,7 +21,7 @@ from .agents.provide import ProvideOptions, provide
 from .agents.recipients import To
 from .agents.runner import Stop
 from .agents.runtimes import GivenRuntime, OwnRuntime
-from .core import bodies, inspect, registry, tasks
+from .core import bodies, inspect, opened, registry, tasks
 from .core.calls import HANDLER
 from .core.discovery import Registry
 from .core.events import Event
@@ -84,17 +84,28 @@ class Coordination:
             raise InvalidInputError(f"runtime={runtime!r:.100}: an AutoGen runtime, such as SingleThreadedAgentRuntime()")
         return cls(str(store) if store is not None else settings.store, space, settings, runtime)
 
+    @staticmethod
+    def opened(namespace: str | None = None) -> Coordination:
+        """The coordination that is open in this process and on this event loop, of this namespace (None: whichever it is).
+
+        In a handler it is the handler's own, if that fits. Raises: ConfigError when there is none, or several.
+        """
+        owner = opened.opened(namespace).owner
+        assert isinstance(owner, Coordination)
+        return owner
+
     async def __aenter__(self) -> Self:
         if self._parts is not None:
             raise ConfigError("this coordination is open already: make another with Coordination.open(...)")
         store = await open_store(self._url, self._namespace, self.settings)
         parts = Parts(Process(store, self.settings))
         try:
-            await parts.process.start(parts.calls.mind)
+            await parts.process.start(parts.calls.mind, parts.state.mind)
         except BaseException:
             await store.close()
             raise
         self._parts = parts
+        opened.enter(opened.Opened(parts.process, parts.state, self))
         try:
             self._runtime.start()
             await parts.providing.adopt(self._runtime.runtime)
@@ -138,6 +149,7 @@ class Coordination:
                 await process.stop(goodbye=left)
                 await process.store.close()
             finally:
+                opened.leave(process)
                 self._parts = None
                 self._closing = False
                 await self._runtime.stop()

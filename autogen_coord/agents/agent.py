@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from autogen_core import AgentId, AgentRuntime, AgentType, CancellationToken, MessageContext, RoutedAgent
 
 from ..core.calls import inside
 from ..errors import InvalidInputError
+from .agent_states import require_keepable
 from .capability import Capability
 from .context import TaskContext
 from .on_message import handlers_of
@@ -48,7 +49,16 @@ class CapabilityAgent(RoutedAgent):
     Register it the AutoGen way, ``await MyAgent.register(runtime, "type", MyAgent)``, before or after the runtime's `Coordination`
     is opened: its capabilities are provided from then on. No instance is made for it; the runtime makes one when it is first
     called, under the task's ``sticky`` key, else ``default``.
+
+    With ``keep_state = True`` in its class, what its ``save_state`` tells (JSON) is kept with each task that it finishes, in the
+    document ``agents/<type>/<key>/state``, and given to ``load_state`` before the first thing that an instance does while a
+    `Coordination` is open on its runtime. An attempt that failed keeps nothing, though it may have changed the living agent.
     """
+
+    keep_state: ClassVar[bool] = False
+    """Whether its state is kept in the store."""
+    state_loading: asyncio.Lock | None = None
+    state_loaded = False
 
     def __init__(self, description: str | None = None) -> None:
         """``description``: AutoGen's; the first line of the class's docstring unless given."""
@@ -93,6 +103,7 @@ class CapabilityAgent(RoutedAgent):
         """
         cls.capabilities()
         handlers_of(cls)
+        require_keepable(cls)
         made = await super().register(
             runtime,
             type,
@@ -114,6 +125,7 @@ class CapabilityAgent(RoutedAgent):
         """AutoGen's own; the capabilities are this one agent's, whatever the ``sticky`` key of a task. Raises: as `register`."""
         self.capabilities()
         handlers_of(type(self))
+        require_keepable(type(self))
         made = await super().register_instance(
             runtime,
             agent_id,
@@ -125,6 +137,8 @@ class CapabilityAgent(RoutedAgent):
 
     async def on_message_impl(self, message: Any, ctx: MessageContext) -> Any | None:
         """AutoGen's own routing, and calls of its capabilities that come by way of the runtime."""
+        if self.keep_state and not self.state_loaded and (states := registrations_on(self.runtime).states) is not None:
+            await states.load(self)
         if isinstance(message, Invocation):
             return await message.run(self, ctx.cancellation_token)
         return await super().on_message_impl(message, ctx)

@@ -24,6 +24,7 @@ from autogen_core import (
 
 from ..errors import ConfigError
 from .agent import Call, CapabilityAgent, Invocation
+from .agent_states import AgentStates
 from .context import TaskContext
 
 STOCK_GRPC = "autogen_ext.runtimes.grpc"
@@ -32,8 +33,9 @@ STOCK_GRPC = "autogen_ext.runtimes.grpc"
 class Calling:
     """Calls agents of one runtime; every `AgentId` is made once, also by an asynchronous factory that many wait for."""
 
-    def __init__(self, runtime: AgentRuntime, grace: float) -> None:
+    def __init__(self, runtime: AgentRuntime, grace: float, states: AgentStates) -> None:
         self.runtime = runtime
+        self.states = states
         self._grace = grace
         self._made: set[AgentId] = set()
         self._making: dict[AgentId, _Making] = {}
@@ -82,12 +84,21 @@ class Calling:
         agent = await self._capable(id)
         context.agent = str(id)
         with MessageHandlerContext.populate_context(id):
-            return await call(agent, input, context)
+            result = await call(agent, input, context)
+        await self._save(agent, context)
+        return result
+
+    async def _save(self, agent: Agent, context: TaskContext) -> None:
+        """Keep what an agent is now with the outcome of what it did, if it asks for that."""
+        if isinstance(agent, CapabilityAgent) and agent.keep_state:
+            context.saved = await self.states.saved(agent)
 
     async def _capable(self, id: AgentId) -> CapabilityAgent:
         agent = await self.agent(id)
         if not isinstance(agent, CapabilityAgent):
             raise ConfigError(f"agent {id} is a {type(agent).__name__}, not the CapabilityAgent that was registered")
+        if agent.keep_state and not agent.state_loaded:
+            await self.states.load(agent)
         return agent
 
     async def message(self, id: AgentId, input: Any, context: TaskContext) -> Any:
@@ -99,7 +110,9 @@ class Calling:
         require_handler(agent, input, ctx)
         try:
             with MessageHandlerContext.populate_context(id):
-                return await agent.on_message(input, ctx)
+                result = await agent.on_message(input, ctx)
+                await self._save(agent, context)
+                return result
         except asyncio.CancelledError:
             token.cancel()
             raise
@@ -107,14 +120,19 @@ class Calling:
     async def send(self, id: AgentId, input: Any, context: TaskContext) -> Any:
         """Send an agent the input over the runtime. Raises: as `message`."""
         token = _Token()
-        require_handler(await self.agent(id), input, MessageContext(None, None, True, token, context.task_id))
-        return await self._send(id, input, context, token)
+        agent = await self.agent(id)
+        require_handler(agent, input, MessageContext(None, None, True, token, context.task_id))
+        result = await self._send(id, input, context, token)
+        await self._save(agent, context)
+        return result
 
     async def invoke(self, call: Call, id: AgentId, input: Any, context: TaskContext) -> Any:
         """Call a method of a `CapabilityAgent` over the runtime. Raises: as `method`."""
-        await self._capable(id)
+        agent = await self._capable(id)
         context.agent = str(id)
-        return await self._send(id, Invocation(call, input, context), context, _Token())
+        result = await self._send(id, Invocation(call, input, context), context, _Token())
+        await self._save(agent, context)
+        return result
 
     async def _send(self, id: AgentId, message: Any, context: TaskContext, token: CancellationToken) -> Any:
         sent = asyncio.ensure_future(self.runtime.send_message(message, id, cancellation_token=token, message_id=context.task_id))

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core import bodies
 from ..core.calls import Handling, inside
+from ..core.claims import Finish
+from ..core.documents import Author
+from ..core.effects import FinishWith
+from ..core.ids import new_id
 from ..core.leases import Leases
 from ..core.lock_handles import Block
 from ..core.lock_modes import LockMode
 from ..core.lock_requests import Claim, asked
+from ..core.process import Process
 from ..core.requests import Options, Priority
+from ..core.state import Edit, Write
 from ..errors import InvalidInputError
+from .handler_state import HandlerState
 
 if TYPE_CHECKING:
     from ..core.messages import Posted
@@ -51,6 +58,8 @@ class ContextPort(Protocol):
     def messaging(self) -> Messaging: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def process(self) -> Process: ...
 
 
 class TaskContext:
@@ -76,6 +85,7 @@ class TaskContext:
         self._port = port
         self._ordinals: dict[tuple[str, str], int] = {}
         self._cancelled: asyncio.Event | None = None
+        self._state: HandlerState | None = None
         self.session = session
         self.task_id = task_id
         self.attempt = attempt
@@ -85,6 +95,8 @@ class TaskContext:
         self.agent: str | None = None
         self.handling = handling
         """The attempt that this is, as the process knows it."""
+        self.saved: Edit | None = None
+        """The state of its agent, to be written with the outcome."""
 
     @property
     def cancelled(self) -> asyncio.Event:
@@ -99,6 +111,17 @@ class TaskContext:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         return _TaskLog(logging.getLogger("autogen_coord.task"), {"task_id": self.task_id, "attempt": self.attempt})
+
+    @property
+    def state(self) -> HandlerState:
+        """The shared state, as this handler sees it: what it writes there is committed with its outcome, or not at all."""
+        if self._state is None:
+            self._state = HandlerState(self._port.process, self._as_claim, self.capability)
+        return self._state
+
+    @property
+    def _as_claim(self) -> Claim:
+        return Claim(self.session, self.task_id, self.attempt)
 
     @overload
     async def call(self, capability: Capability[In, Out], input: In, **options: Unpack[Options]) -> Out: ...
@@ -161,16 +184,31 @@ class TaskContext:
     ) -> Block:
         """`Coordination.lock`, for this attempt: kept until its handler has left the block, also when its claim ends early.
 
+        One that a write of `state` names (``fence=``) is kept beyond its block, and given back in the transaction of that write;
+        asked for again, just as it was, it is the handler's own.
+
         Raises: what `Coordination.lock` raises; StaleClaimError when this attempt no longer holds its claim.
         """
-        claim = Claim(self.session, self.task_id, self.attempt)
-        return Block(self._port.leases, asked(path, mode, wait, owner, priority, claim))
+        return Block(self._port.leases, asked(path, mode, wait, owner, priority, self._as_claim))
 
     def ordinal(self, label: str, digest: str) -> int:
         """How many children of this capability and input this attempt asked for before."""
         number = self._ordinals.get((label, digest), 0)
         self._ordinals[label, digest] = number + 1
         return number
+
+    def end(self) -> None:
+        """The handler has ended: nothing is added to what it wrote."""
+        if self._state is not None:
+            self._state.close()
+
+    def with_effects(self, finish: Finish) -> Finish | FinishWith:
+        """The success of the attempt, with what it wrote."""
+        if self._state is not None and (write := self._state.written(self.saved)).edits:
+            return FinishWith(finish, write, self._state.releases())
+        if self.saved is not None:
+            return FinishWith(finish, Write(new_id("c"), (self.saved,), Author(self.session, self.capability, self.task_id)))
+        return finish
 
     def stop(self) -> None:
         """Tell the handler that its attempt should end."""

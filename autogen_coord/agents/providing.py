@@ -19,6 +19,7 @@ from ..core.tables import PROVIDER
 from ..errors import ConfigError, CoordError, LeaseLostError, NotFoundError
 from . import offers
 from .agent import CapabilityAgent
+from .agent_states import AgentStates
 from .calling import Calling
 from .capability import Capability
 from .chat import Factory
@@ -67,8 +68,10 @@ class Providing:
 
     async def adopt(self, runtime: AgentRuntime) -> None:
         """Provide what is registered on a runtime, now and from now on. Raises: ConfigError."""
-        self._calling = Calling(runtime, self._process.policy.cancel_grace)
+        states = AgentStates(self._process)
+        self._calling = Calling(runtime, self._process.policy.cancel_grace, states)
         registrations = registrations_on(runtime)
+        registrations.keepers.append(states)
         registrations.listeners.append(self._registered)
         for registration in list(registrations.known):
             await self._registered(registration)
@@ -78,9 +81,11 @@ class Providing:
     def abandon(self) -> None:
         """Hear of no more registrations."""
         if self._calling is not None:
-            listeners = registrations_on(self._calling.runtime).listeners
-            if self._registered in listeners:
-                listeners.remove(self._registered)
+            registrations, states = registrations_on(self._calling.runtime), self._calling.states
+            if self._registered in registrations.listeners:
+                registrations.listeners.remove(self._registered)
+            if states in registrations.keepers:
+                registrations.keepers.remove(states)
 
     async def _registered(self, registration: Registration) -> None:
         calling = self._require_calling()

@@ -16,6 +16,7 @@ from .terms import Terms
 
 if TYPE_CHECKING:
     from .agent import CapabilityAgent
+    from .agent_states import AgentStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,13 @@ class Registrations:
     terms: dict[str, Terms] = field(default_factory=dict)
     """By agent type, where `Coordination.provide` registered it: how every coordination on the runtime provides it."""
     listeners: list[Listener] = field(default_factory=list)
+    keepers: list[AgentStates] = field(default_factory=list)
+    """Where the states of its agents are kept: one for each coordination that is open on it."""
+
+    @property
+    def states(self) -> AgentStates | None:
+        """Where an agent's state is read from: the store of the coordination that was opened first."""
+        return self.keepers[0] if self.keepers else None
 
     def keys_of(self, agent_type: str) -> list[str]:
         """The keys under which instances of a type were registered, in that order."""

@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-from ..core import bodies, claims
+from ..core import bodies, claims, effects
 from ..core.calls import HANDLER, Handling
 from ..core.claims import Claimed, Finish, GiveBack, Reject
 from ..core.commit import Rule
+from ..core.effects import FinishWith
 from ..core.endings import Failure
 from ..core.lock_handles import ENCLOSING
 from ..core.process import Process
@@ -164,6 +165,7 @@ class Runner:
 
     async def _run(self, attempt: Attempt) -> None:
         attempt.begun = True
+        report = None
         try:
             if attempt.stop is None and not self._trusted():
                 attempt.stop = Stop.DISTRUST
@@ -176,10 +178,12 @@ class Runner:
                 del self._attempts[row.id]
             self._older.discard(attempt)
             self._dispatcher.ended(row.id, row.attempt)
-            self._port.leases.stopped(row.session or "", row.id, row.attempt)
+            report = None if attempt.reported else report
+            if not _releases(report):
+                self._port.leases.stopped(row.session or "", row.id, row.attempt)
             if not len(self):
                 self._idle.set()
-        if not attempt.reported and report is not None:
+        if report is not None:
             attempt.reported = True
             self._report(*report)
 
@@ -204,13 +208,22 @@ class Runner:
             if attempt.stop is not None and attempt.stop != Stop.CANCEL:
                 return self._stopped(attempt)
             return self._failed(attempt, _failure(error))
+        finally:
+            attempt.context.end()
         if attempt.stop == Stop.TIMEOUT:
             return self._stopped(attempt)
-        return self._finish(attempt, SUCCEEDED, output)
+        return self._succeeded(attempt, output)
 
-    def _finish(self, attempt: Attempt, state: str, output: str | None = None) -> tuple[Rule[Any, Any], Any]:
+    def _succeeded(self, attempt: Attempt, output: str) -> tuple[Rule[Any, Any], Any]:
         row = attempt.claimed.row
-        return claims.finish, Finish(row.session or "", row.id, row.attempt, state, output)
+        command = attempt.context.with_effects(
+            Finish(row.session or "", row.id, row.attempt, SUCCEEDED, output, None, random.random())
+        )
+        return (effects.finish if isinstance(command, FinishWith) else claims.finish), command
+
+    def _finish(self, attempt: Attempt, state: str) -> tuple[Rule[Any, Any], Any]:
+        row = attempt.claimed.row
+        return claims.finish, Finish(row.session or "", row.id, row.attempt, state)
 
     def _failed(self, attempt: Attempt, failure: Failure) -> tuple[Rule[Any, Any], Any]:
         row = attempt.claimed.row
@@ -277,13 +290,22 @@ class Runner:
                 wait = min(0.1 * 2 ** min(tries, 6), 5.0)
                 log.warning("a result could not be written (%s): again in %.1f s", error.code, wait)
                 asyncio.get_running_loop().call_later(wait, self._report, rule, command, tries + 1)
+                return
             elif error is not None and not isinstance(error, ClosedError):
                 log.error("a result was refused: %s", error)
+            if isinstance(command, FinishWith) and command.releases:
+                ended, gone = command.finish, command.releases if error is None else ()
+                self._port.leases.stopped(ended.session, ended.task, ended.attempt, [release.id for release in gone])
 
         try:
             self._line.offer(rule, command, command.reads()).add_done_callback(answered)
         except ClosedError:
             log.warning("a result came after the close; its task will run again")
+
+
+def _releases(report: tuple[Rule[Any, Any], Any] | None) -> bool:
+    """Whether locks of the attempt are given back by what it reports: until that is answered, they are its own."""
+    return report is not None and isinstance(report[1], FinishWith) and bool(report[1].releases)
 
 
 def _failure(error: BaseException) -> Failure:

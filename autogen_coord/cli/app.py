@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import CoordError
 from ..settings import plain
-from . import agents, backup, call, doctor, events, locks, messages, migrate, review, tasks
+from . import agents, backup, call, doctor, events, locks, messages, migrate, review, state, tasks
 from .options import DebugOption, Shown
 from .printing import clean
 
@@ -26,7 +26,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name=NAME,
-    help="Durable coordination for AutoGen: look at a store, steer its tasks and locks, call its agents, run the demo job.",
+    help="Durable coordination for AutoGen: look at a store, steer its tasks, locks and state, call its agents, run the demo job.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -39,6 +39,7 @@ app.command("send")(messages.send)
 app.command("receive")(messages.receive)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(locks.app, name="locks")
+app.add_typer(state.app, name="state")
 app.command("events")(events.events)
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)
@@ -59,7 +60,7 @@ def root(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Durable coordination for AutoGen: look at a store, steer its tasks and locks, call its agents, run the demo job."""
+    """Durable coordination for AutoGen: look at a store, steer its tasks, locks and state, call its agents, run the demo job."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -43,7 +43,7 @@ def events(
     kinds = frozenset(one.value for one in kind or Kind)
 
     async def work(there: Store, settings: Settings) -> None:
-        newest, _ = await _ends(there)
+        newest, _ = await ends(there)
         if since is not None and since > newest:
             typer.echo(f"nothing after {since} yet: the newest event is {newest}", err=True)
         if follow:
@@ -63,7 +63,7 @@ def events(
 
 async def _follow(store: Store, since: int | None, kinds: frozenset[str], limit: int | None, as_json: bool) -> None:
     printed = 0
-    newest, _ = await _ends(store)
+    newest, _ = await ends(store)
     async for one in after(store, newest if since is None else since, follow=True):
         if one.kind in kinds:
             typer.echo(json.dumps(asdict(one)) if as_json else clean(_line(one)))  # echo flushes
@@ -94,23 +94,31 @@ async def listed(store: Store, since: int | None, kinds: frozenset[str], limit: 
 
 async def after(store: Store, cursor: int, follow: bool = False) -> AsyncIterator[Event]:
     """All events after a number, without gaps. Raises: EventsPrunedError when the log no longer reaches back so far."""
-    _, floor = await _ends(store)
+    async for page in pages(store, cursor, follow):
+        for one in page:
+            yield one
+
+
+async def pages(store: Store, cursor: int, follow: bool = False) -> AsyncIterator[list[Event]]:
+    """The same, as many at a time as there are."""
+    _, floor = await ends(store)
     if cursor < floor:
         raise _pruned(cursor, floor)
     while True:
         (rows,) = await store.read(Range(EVENT, "key", (), low=cursor + 1, limit=PAGE))
-        for row in rows:
-            if row.number != cursor + 1:
-                raise _pruned(cursor, row.number - 1)
-            cursor = row.number
-            yield Event.of(row)
+        whole = [row for place, row in enumerate(rows, 1) if row.number == cursor + place]
+        if whole:
+            yield [Event.of(row) for row in whole]
+        cursor += len(whole)
+        if len(whole) < len(rows):
+            raise _pruned(cursor, rows[len(whole)].number - 1)
         if not rows:
             if not follow:
                 return
             await asyncio.sleep(FOLLOW_EVERY)
 
 
-async def _ends(store: Store) -> tuple[int, int]:
+async def ends(store: Store) -> tuple[int, int]:
     """The newest number, and the highest that was pruned."""
     (counters,) = await store.read(Keys(COUNTER, (NUMBER, FLOOR)))
     newest, floor = (row.value if row is not None else 0 for row in counters)

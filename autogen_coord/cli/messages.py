@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core import running
 from ..core.addresses import Reach, Recipient
 from ..core.inspect import stamp
 from ..core.messages import MessageKind, Posted
@@ -21,18 +19,15 @@ from .options import (
     NamespaceOption,
     PriorityOption,
     StoreOption,
-    file_of,
-    require_made,
     seconds,
     time_span,
+    with_coordination,
 )
 from .printing import clean, complain, print_json, say, say_note, span
 
 if TYPE_CHECKING:
     from ..agents.message import Message
     from ..coordination import Coordination
-
-T = TypeVar("T")
 
 
 def send(
@@ -76,7 +71,7 @@ def send(
     async def work(coord: Coordination) -> list[Posted]:
         return await coord.send(to, value, **options)
 
-    posted = _with_coordination(settings, work)
+    posted = with_coordination(settings, work)
     if as_json:
         print_json([one._asdict() for one in posted])
     else:
@@ -114,26 +109,9 @@ def receive(
             received += 1
         return received
 
-    if _with_coordination(settings, work) == 0:
+    if with_coordination(settings, work) == 0:
         say_note(f"nothing came for {address}" + (f" within {span(timeout)}" if timeout else ""))
         raise typer.Exit(1)
-
-
-def _with_coordination(settings: Settings, work: Callable[[Coordination], Awaitable[T]]) -> T:
-    """Run ``work`` in a session of its own, on a store that was there before."""
-    path = file_of(settings.store)
-    if path is not None:
-        require_made(path)
-    from ..coordination import Coordination  # AutoGen is loaded by the commands that need it, not by every other
-
-    async def run() -> T:
-        async with Coordination.open(settings=settings) as coord:
-            return await work(coord)
-
-    try:
-        return running.run(run())
-    except (KeyboardInterrupt, running.Terminated) as stop:
-        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
 def _one_agent(recipient: str) -> str:

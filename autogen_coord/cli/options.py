@@ -6,16 +6,20 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from ..core import running
 from ..core.requests import Priority
 from ..core.store import Store
 from ..errors import ConfigError
 from ..settings import DAY, MAX_SECONDS, Settings
 from ..stores import DICTIONARY, SQLITE, open_store
 from ..stores.sqlite import checkup
+
+if TYPE_CHECKING:
+    from ..coordination import Coordination
 
 T = TypeVar("T")
 
@@ -126,3 +130,23 @@ def on_store(store: str | None, namespace: str | None, work: Callable[[Store, Se
             return await work(there, settings)
 
     return asyncio.run(run())
+
+
+def with_coordination(settings: Settings, work: Callable[[Coordination], Awaitable[T]]) -> T:
+    """Run ``work`` in a session of its own, on a store that was there before; a stop is the exit code of its signal.
+
+    Raises: ConfigError, SchemaVersionError, StoreUnavailableError.
+    """
+    path = file_of(settings.store)
+    if path is not None:
+        require_made(path)
+    from ..coordination import Coordination  # AutoGen is loaded by the commands that need it, not by every other
+
+    async def run() -> T:
+        async with Coordination.open(settings=settings) as coord:
+            return await work(coord)
+
+    try:
+        return running.run(run())
+    except (KeyboardInterrupt, running.Terminated) as stop:
+        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None

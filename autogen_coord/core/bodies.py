@@ -14,6 +14,7 @@ Kept = tuple[str | None, str | None]
 """A body in its row, or the hash of the blob that it stands in."""
 
 _encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_decoder = json.JSONDecoder()
 _canonical = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -30,7 +31,7 @@ def encode(value: Any) -> str:
 
 def decode(text: str) -> Any:
     """The JSON value of a body."""
-    return json.loads(text)
+    return _decoder.decode(text)
 
 
 def digest(text: str) -> str:

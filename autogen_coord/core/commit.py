@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from ..errors import ClosedError, CoordError, StoreError, StoreUnavailableError
 from ..settings import Settings
 from .events import RESOURCES
-from .store import Change, Keys, NotLoaded, Rows, Store, Transaction
-from .tables import EVENT, OUTCOME, QUEUE, READY, SESSION, EventRow, OutcomeRow
+from .store import Change, Keys, Load, NotLoaded, Range, Rows, Store, Transaction
+from .tables import DOCUMENT, EVENT, OUTCOME, QUEUE, READY, SESSION, EventRow, OutcomeRow
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Committed:
     sessions: bool = False
     resources: list[EventRow] = field(default_factory=list)
     """What became of locks."""
+    documents: list[tuple[str, int]] = field(default_factory=list)
+    """Keys of documents that have a new version, and the numbers of its events."""
 
 
 class Entry:
@@ -54,7 +56,7 @@ class Entry:
 
     __slots__ = ("command", "future", "reads", "rule")
 
-    def __init__(self, rule: Rule[Any, Any], command: Any, future: asyncio.Future[Any], reads: Sequence[Keys[Any]]) -> None:
+    def __init__(self, rule: Rule[Any, Any], command: Any, future: asyncio.Future[Any], reads: Sequence[Load]) -> None:
         self.rule = rule
         self.command = command
         self.future = future
@@ -80,7 +82,7 @@ class Line:
 
     # for callers
 
-    async def put(self, rule: Rule[C, A], command: C, reads: Sequence[Keys[Any]] = ()) -> A:
+    async def put(self, rule: Rule[C, A], command: C, reads: Sequence[Load] = ()) -> A:
         """Wait for a place, then for the commit, and return the rule's answer.
 
         Raises: what the rule refuses with; StoreError; ClosedError.
@@ -95,7 +97,7 @@ class Line:
             self._room.clear()
             await self._room.wait()
 
-    def offer(self, rule: Rule[C, A], command: C, reads: Sequence[Keys[Any]] = ()) -> asyncio.Future[A]:
+    def offer(self, rule: Rule[C, A], command: C, reads: Sequence[Load] = ()) -> asyncio.Future[A]:
         """Take a place now, full or not: for work whose number is bounded elsewhere. The future has the answer."""
         if self._stopped:
             raise ClosedError("the coordination is closed: open it again")
@@ -222,17 +224,21 @@ class Line:
                 entry.future.set_exception(own)
 
 
-def _reads(batch: list[Entry]) -> list[Keys[Any]]:
-    """What the batch's commands said that they will read, one load a table."""
+def _reads(batch: list[Entry]) -> list[Load]:
+    """What the batch's commands said that they will read: the ranges, and one load of keys a table."""
+    ranges: list[Load] = []
     wanted: dict[str, Keys[Any]] = {}
     for entry in batch:
-        for table, keys in entry.reads:
-            known = wanted.get(table.name)
+        for load in entry.reads:
+            if isinstance(load, Range):
+                ranges.append(load)
+                continue
+            known = wanted.get(load.table.name)
             if known is None:
-                wanted[table.name] = Keys(table, list(keys))
+                wanted[load.table.name] = Keys(load.table, list(load.keys))
             else:
-                known.keys.extend(keys)  # type: ignore[attr-defined]
-    return list(wanted.values())
+                known.keys.extend(load.keys)  # type: ignore[attr-defined]
+    return [*ranges, *wanted.values()]
 
 
 Answers = list[tuple[Any, Exception | None]]
@@ -302,5 +308,7 @@ def committed(changes: list[Change]) -> Committed:
                     out.resources.append(new)
         elif table is SESSION:
             out.sessions = True
+        elif table is DOCUMENT and new is not None:
+            out.documents.append((new.key, new.number))
     out.due = due
     return out

@@ -54,7 +54,9 @@ def break_cycles(rows: Rows, new: Sequence[Node], now: float) -> dict[str, tuple
 
 def admit(rows: Rows, paths: Sequence[str], now: float) -> None:
     """Something at these paths is free: grant what fits, and refuse who waits in a circle since."""
-    break_cycles(rows, suspects(rows, lock_queue.admit(rows, paths, now)), now)
+    granted = lock_queue.admit(rows, paths, now)
+    if granted:
+        break_cycles(rows, suspects(rows, granted), now)
 
 
 def suspects(rows: Rows, granted: Sequence[Grant]) -> list[Node]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ClosedError, CoordError, InvalidInputError, LeaseLostError, LockHeldError, StoreError, StoreUnavailableError
-from . import bodies, lock_modes, locks
+from . import bodies, lock_modes, lock_queue, locks
 from .calls import HANDLER
 from .commit import Rule
 from .events import Kind
@@ -29,7 +29,7 @@ from .lock_requests import Asked, Claim
 from .lock_waiters import Waiter, deadlock
 from .locks import Acquire, Answer, Convert, Evict, GiveUp, Granted, Handler, Leave, Release
 from .process import Process
-from .store import Keys
+from .store import Keys, Load
 from .tables import LOCK_HELD, LOCK_WAIT, EventRow
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ class Leases:
         self._patient = 0
         """How many of these will wait; the others hear all from the line."""
         self._held: dict[str, tuple[Lease, Block]] = {}
+        self._needed: dict[str, Lease] = {}
+        """Leases that were left, and are held until their attempt ends, for a write of it names them."""
         self._ending: dict[str, Block] = {}
         """Blocks that run on though their lease is lost."""
         self._ended = asyncio.Event()
@@ -60,7 +62,7 @@ class Leases:
         self._draining = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._held)
+        return len(self._waiting) + len(self._held) + len(self._needed)
 
     # taking
 
@@ -84,6 +86,9 @@ class Leases:
 
     async def _acquire(self, asked: Asked, block: Block, began: float) -> Lease:
         process, claim = self._process, asked.claim or self._claim()
+        if (lease := self._taken_up(asked, claim)) is not None:
+            self._held[lease.id] = lease, block
+            return lease
         latest = None if asked.wait is None else began + max(asked.wait, SLACK)
         left = asked
         while True:
@@ -124,7 +129,7 @@ class Leases:
         if claim is not None:
             self._handlers.setdefault((claim.task, claim.attempt), set()).add(id)
         try:
-            granted = await self._granted(locks.acquire, command, waiter, asked.wait, locks.release)
+            granted = await self._granted(locks.acquire, command, lock_queue.reads(asked.wants), waiter, asked.wait, locks.release)
             if session != process.session or not process.heart.trusted:
                 self._give_back(id, session, asked.wants)
                 raise LeaseLostError("the session was lost while the lock was granted: try again", lease=id)
@@ -134,6 +139,15 @@ class Leases:
         lease = Lease(self, granted, session, claim)
         self._held[id] = lease, block
         return lease
+
+    def _taken_up(self, asked: Asked, claim: Claim | None) -> Lease | None:
+        """The lease on just this that the same handler has left, and that is still held: it is its own again."""
+        for lease in self._needed.values():
+            if claim is not None and lease.claim == claim and lease.is_on(asked.wants):
+                del self._needed[lease.id]
+                lease.released = False
+                return lease
+        return None
 
     def _claim(self) -> Claim | None:
         handling = HANDLER.get()
@@ -152,7 +166,7 @@ class Leases:
         command = Convert(waiter.id, lease.id, lease.session, lease.stored_paths, mode.value, wait != 0, within)
         lease.converting = waiter.id
         try:
-            granted = await self._granted(locks.convert, command, waiter, wait, None)
+            granted = await self._granted(locks.convert, command, [Keys(LOCK_HELD, lease.keys)], waiter, wait, None)
         except LockHeldError:
             raise
         except BaseException:
@@ -173,15 +187,20 @@ class Leases:
         self._giving_back.write(locks.give_up, _given_up(waiter)).add_done_callback(answered)
 
     async def _granted(
-        self, rule: Rule[Any, Answer], command: Any, waiter: Waiter, wait: float | None, undo: Rule[Any, Any] | None
+        self,
+        rule: Rule[Any, Answer],
+        command: Any,
+        reads: Sequence[Load],
+        waiter: Waiter,
+        wait: float | None,
+        undo: Rule[Any, Any] | None,
     ) -> Granted:
         """Put a request on the line, and wait; ``undo`` takes it back, also when it was granted, if its caller leaves before."""
         self._waiting[command.id] = waiter
         self._patient += wait != 0
         timer = asyncio.get_running_loop().call_later(wait, waiter.expire) if wait else None
         try:
-            reads = Keys(LOCK_HELD, [(want.path, waiter.lease) for want in waiter.wants])  # those of a batch in one go
-            await waiter.hear(self._process.line.offer(rule, command, (reads,)))
+            await waiter.hear(self._process.line.offer(rule, command, reads))
             if waiter.outcome is None:
                 await self._give_up(waiter, wait or 0.0)
             if isinstance(waiter.outcome, CoordError):
@@ -218,12 +237,17 @@ class Leases:
         """Give a lease back, and wait until that is written; whoever leaves now, it is. Raises: LeaseLostError, ClosedError."""
         lease.released = True
         told = self._process.feed.cursor  # a loss before this would be known
-        self._drop(lease.id)
+        if lease.is_needed and self._held.pop(lease.id, None) is not None:
+            self._needed[lease.id] = lease
+        else:
+            self._drop(lease.id)
         if (converting := self._waiting.get(lease.converting or "")) is not None:
             converting.lose(LeaseLostError(f"{lease!r} was released while it was converted", lease=lease.id))
+        if lease.id in self._needed:
+            return
         command = Release(lease.id, lease.session, lease.stored_paths)
         try:
-            found = await self._process.line.offer(locks.release, command, ())
+            found = await self._process.line.offer(locks.release, command, [Keys(LOCK_HELD, lease.keys)])
         except StoreError:
             found = await asyncio.shield(self._giving_back.write(locks.release, command))
             found = found or await was_given_back(self._process.feed, lease.id, told)  # only the answer was lost
@@ -245,9 +269,15 @@ class Leases:
     def _give_back(self, id: str, session: str, wants: Iterable[Want]) -> None:
         self._giving_back.write(locks.release, Release(id, session, tuple(want.path for want in wants)))
 
-    def stopped(self, session: str, task: str, attempt: int) -> None:
-        """A handler has stopped: what it left behind is free."""
+    def stopped(self, session: str, task: str, attempt: int, released: Iterable[str] = ()) -> None:
+        """A handler has stopped: what it left behind is free; ``released`` is so already, by the end of its attempt."""
         left = self._handlers.pop((task, attempt), None)
+        if not left:
+            return
+        for id in left.intersection(released):
+            self._needed.pop(id, None)
+            if id not in self._held:
+                left.discard(id)
         if not left:
             return
         for id in left:
@@ -301,7 +331,8 @@ class Leases:
             self._process.spawn(self._look(tries))
 
     async def _look(self, tries: int) -> None:
-        held = {key: lease for lease, _ in self._held.values() for key in lease.keys}
+        leases = [*(lease for lease, _ in self._held.values()), *self._needed.values()]
+        held = {key: lease for lease in leases for key in lease.keys}
         waiting = [waiter for waiter in self._waiting.values() if waiter.waits]
         try:
             rows, granted, places = await self._process.store.read(
@@ -325,12 +356,15 @@ class Leases:
 
     def lose_all(self, why: str = "its session is gone, or cannot be trusted any more") -> None:
         """The session is gone, or not to be trusted: every lease is lost, and nobody waits any more."""
-        for id in list(self._held):
+        for id in [*self._held, *self._needed]:
             self._lose(id, why)
         for waiter in self._waiting.values():
             waiter.lose(LeaseLostError("the session was lost while it waited for a lock: try again"))
 
     def _lose(self, id: str, why: str) -> None:
+        if (needed := self._needed.pop(id, None)) is not None:  # whatever names it is refused
+            needed.why = why
+            needed.lost.set()
         found = self._drop(id)
         if found is None:
             return

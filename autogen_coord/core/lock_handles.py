@@ -43,6 +43,8 @@ class Lease:
         """Epoch seconds of the store's clock."""
         self.lost = asyncio.Event()
         self.released = False
+        self.is_needed = False
+        """Whether a write that its handler has not committed names it: then the end of the attempt gives it back, not its block."""
         self.why = ""
         """Why it was lost."""
         self.converting: str | None = None
@@ -103,6 +105,8 @@ class Lease:
     async def release(self) -> None:
         """Give it back; its block does so at its end. When this is cancelled, or the store is away, it is given back all the same.
 
+        One that a write of ``ctx.state`` names is only marked: it is given back by the end of its attempt, with that write.
+
         Raises: LeaseLostError when it was not held any more, ClosedError.
         """
         self.require()
@@ -111,6 +115,10 @@ class Lease:
     def wants(self, mode: LockMode) -> tuple[Want, ...]:
         """What it would hold, converted."""
         return tuple(Want(path, lock_modes.combine(held, mode)) for path, held in self._wants.items())
+
+    def is_on(self, wants: tuple[Want, ...]) -> bool:
+        """Whether it holds just this."""
+        return self._wants == {want.path: want.mode for want in wants}
 
     def grown(self, granted: Granted) -> None:
         """It was converted."""

@@ -37,6 +37,8 @@ class LockMode(StrEnum):
     @classmethod
     def of(cls, mode: object) -> LockMode:
         """From a mode or its letters. Raises: InvalidInputError."""
+        if type(mode) is cls:
+            return mode
         try:
             return cls(mode)  # type: ignore[arg-type]
         except ValueError:

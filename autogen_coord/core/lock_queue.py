@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from . import bodies, events, lock_modes
 from .endings import count
 from .events import Kind
-from .lock_modes import ABOVE, AT, BELOW, MODES, ancestors, conflicts, shown
+from .lock_modes import ABOVE, AT, BELOW, MODES, SEPARATOR, ancestors, conflicts, shown
 from .sessions import is_live
 from .store import NotLoaded, Range, Rows
 from .tables import COUNTER, LOCK_HELD, LOCK_WAIT, SESSION, CounterRow, LockHeldRow, LockWaitRow
@@ -147,6 +148,47 @@ def earlier(rows: Rows, request: Request) -> Iterator[LockWaitRow]:
         raise
 
 
+def is_free(rows: Rows, wants: Sequence[Want]) -> bool:
+    """Whether nobody at all waits, or holds anything that could matter to these: then there is nothing to weigh.
+
+    What is held but does not exclude them is in the way of this answer only: the others weigh it.
+    """
+    if waiting(rows):
+        return False
+    try:
+        for path, _ in wants:
+            if rows.scan(_whole(path)):
+                return False
+            for covering in _all_above(_parent(path)):
+                if rows.scan(covering):
+                    return False
+        return True
+    except NotLoaded:
+        for range in (range for want in wants for range in (_whole(want.path), *_all_above(_parent(want.path)))):
+            with suppress(NotLoaded):
+                rows.scan(range)
+        raise
+
+
+def reads(wants: Sequence[Want]) -> list[Range[LockHeldRow]]:
+    """What a request will look at first: those of a batch are looked at in one go."""
+    return [_whole(want.path) for want in wants]
+
+
+def _parent(path: str) -> str:
+    return path[: path.rfind(SEPARATOR, 0, -1) + 1]
+
+
+def _whole(path: str) -> Range[LockHeldRow]:
+    return Range(LOCK_HELD, "key", (), path, end_of(path), PAGE)
+
+
+@lru_cache(4096)
+def _all_above(parent: str) -> tuple[Range[LockHeldRow], ...]:
+    """Where what covers the children of a path would stand; many resources have their parent in common."""
+    return tuple([_covering(above) for above in (*ancestors(parent), parent)]) if parent else ()
+
+
 def _around(rows: Rows, want: Want) -> Iterator[LockHeldRow]:
     """What is held that conflicts with a want, whoever holds it: at its path, below it, above it."""
     path, mode = want
@@ -161,14 +203,21 @@ def _around(rows: Rows, want: Want) -> Iterator[LockHeldRow]:
 def _at_and_below(want: Want) -> list[Range[LockHeldRow]]:
     path, mode = want
     if mode == lock_modes.X:
-        return [Range(LOCK_HELD, "key", (), path, end_of(path), PAGE)]
+        return [_whole(path)]
     at, below, first = AT[mode], BELOW[mode], path + "\x01"
     ranges = []
     for other in MODES:  # in one order in every process
         if other in at or other in below:
             high = end_of(path) if other in below else first
-            ranges.append(Range(LOCK_HELD, "by_mode", (other,), path if other in at else first, high, PAGE))
+            ranges.append(_in_mode(other, path if other in at else first, high))
     return ranges
+
+
+def _in_mode(mode: str, low: str, high: str) -> Range[LockHeldRow]:
+    """Those held in one mode. The exclusive ones, which most are, stand in no index of their own: each of them would pay for it."""
+    if mode == lock_modes.X:
+        return Range(LOCK_HELD, "exclusive", (), low, high, PAGE)
+    return Range(LOCK_HELD, "by_mode", (mode,), low, high, PAGE)
 
 
 def _covering(above: str) -> Range[LockHeldRow]:
@@ -176,7 +225,7 @@ def _covering(above: str) -> Range[LockHeldRow]:
 
 
 def _above(above: str, mode: str) -> list[Range[LockHeldRow]]:
-    return [Range(LOCK_HELD, "by_mode", (other,), above, above + "\x01", PAGE) for other in MODES if other in ABOVE[mode]]
+    return [_in_mode(other, above, above + "\x01") for other in MODES if other in ABOVE[mode]]
 
 
 def _line(want: Want, rank: float) -> list[tuple[Range[LockWaitRow], frozenset[str]]]:

@@ -54,9 +54,9 @@ def wants_of(paths: Paths, mode: LockMode | str) -> tuple[Want, ...]:
     """What is asked for, by stored path. Raises: InvalidInputError."""
     own = LockMode.of(mode)
     if isinstance(paths, str):
-        modes: dict[str, LockMode] = {lock_modes.stored(paths): own}
-    elif isinstance(paths, Mapping):
-        modes = {lock_modes.stored(path): LockMode.of(one) for path, one in paths.items()}
+        return (Want(lock_modes.stored(paths), own.value),)
+    if isinstance(paths, Mapping):
+        modes: dict[str, LockMode] = {lock_modes.stored(path): LockMode.of(one) for path, one in paths.items()}
     elif isinstance(paths, Sequence) and not isinstance(paths, bytes | bytearray):
         modes = {lock_modes.stored(path): own for path in paths}
     else:

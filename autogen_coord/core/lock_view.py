@@ -214,8 +214,9 @@ class _Snapshot:
         tables[COUNTER.name] = {row.name: row for row in counters if row is not None}
         return cls(tables)
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
-        """Nothing: all of it is here."""
+    def gather(self, ranges: Sequence[Range[Any]]) -> Sequence[Range[Any]]:
+        """None: all of it is here."""
+        return ()
 
     def rows(self, table: Table[R]) -> list[R]:
         return list(self._tables[table.name].values())

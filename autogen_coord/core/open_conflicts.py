@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ..errors import NotFoundError, VersionConflictError
+from ..errors import NotFoundError, OpenConflictError, VersionConflictError
 from ..settings import Settings
 from . import bodies, documents, events
 from .documents import DECIDE, Author, New, there
@@ -65,6 +65,20 @@ def _open(rows: Rows, id: str, key: str, lost: Lost, by: Author, now: float, pol
     rows.put(CONFLICT, row)
     events.append(rows, now, Kind.STATE_CONFLICT, key, by.session, events.facts(conflict=id, base=lost.base, found=lost.found))
     return row
+
+
+def refusal(conflicts: Sequence[ConflictRow]) -> OpenConflictError:
+    """What the writer of these is told, once they are stored."""
+    first = conflicts[0]
+    return OpenConflictError(
+        f"{first.key!r}: version {first.base} was expected, but {first.found} is there: the write is kept as conflict {first.id}, "
+        "and nothing was changed; look at it with conflicts(), and settle it with decide()",
+        key=first.key,
+        expected=first.base,
+        found=first.found,
+        conflict=first.id,
+        conflicts=[one.id for one in conflicts],
+    )
 
 
 def decide(rows: Rows, command: Decide, now: float, policy: Settings) -> Decided:

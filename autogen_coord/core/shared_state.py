@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
-from ..errors import InvalidInputError, OpenConflictError
-from . import open_conflicts, snapshots, state, state_policies
+from ..errors import InvalidInputError
+from . import open_conflicts, saved_states, snapshots, state, state_policies
+from .audits import AuditedDocument
+from .blocking import BlockingState
+from .caching import CachedState, CachePolicy
 from .calls import HANDLER
 from .documents import Author, Document
 from .events import NUMBER
+from .freshness import Freshness
 from .ids import new_id
 from .lock_handles import Lease
 from .open_conflicts import MINE, THEIRS, VALUE, Decide
 from .prefixes import checked_prefix, ranges
+from .process import Process
+from .progress import Progress
 from .reducing import Reducer
 from .requests import checked_name
+from .saved_states import Stateful
+from .series import Series
 from .snapshots import Restore, Revert, Take
 from .state import Edit, Opened, Write, Written
 from .state_edits import (
@@ -35,6 +43,7 @@ from .state_policies import MergePolicy, SetPolicy
 from .state_reads import Snapshot, StateReads
 from .store import Keys
 from .tables import CONFLICT, COUNTER, DOCUMENT, SNAPSHOT
+from .threads import Summarise, Thread
 from .values import checked, checked_key
 
 PAGE = 1_000
@@ -59,6 +68,16 @@ class State(StateReads):
     All that writes may raise, besides what stands there, InvalidInputError and PayloadTooLargeError (before anything is stored),
     VersionConflictError, OpenConflictError, FencedError, LeaseLostError, StoreError, ClosedError; and nothing is half written.
     """
+
+    _process: Process
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._freshness = Freshness(process)
+
+    async def mind(self) -> None:
+        """Keep caches fresh; a loop of the process."""
+        await self._freshness.mind()
 
     # one document
 
@@ -151,8 +170,14 @@ class State(StateReads):
         reads = Keys(DOCUMENT, [edit.key for edit in edits])
         answer = await process.line.put(state.write, Write(new_id("c"), edits, by), (reads,))
         if isinstance(answer, Opened):
-            raise _opened(answer)
+            raise open_conflicts.refusal(answer.conflicts)
         return answer
+
+    async def _save_all(self, edits: Sequence[Edit]) -> Document:
+        """Write edits of any number; returns the first."""
+        written = await self._write(tuple(edits), self._author(None, None))
+        assert written.rows[0] is not None
+        return Document.of(written.rows[0], written.texts[0])
 
     def _author(self, actor: str | None, cause: str | None) -> Author:
         process, handling = self._process, HANDLER.get()
@@ -249,6 +274,35 @@ class State(StateReads):
                 return (counter.value if counter else 0), keys
             after = rows[-1].key
 
+    # what is made of documents
+
+    @property
+    def blocking(self) -> BlockingState:
+        """Documents for code that cannot await."""
+        return BlockingState(self._process, lambda: self._author(None, None))
+
+    def series(self, key: str) -> Series:
+        """Entries at a key that are only appended, each a document below it. Raises: InvalidInputError."""
+        return Series(key, self, self._process, lambda: self._author(None, None))
+
+    async def save(self, what: Stateful, name: str) -> Document:
+        """Keep the state of an AutoGen runtime, team or agent: what its ``save_state`` gives, a document for each agent.
+
+        All agents in one transaction, or none; agents that are gone since it was last saved under this ``name`` (one part of a
+        key) go. Returns the manifest, ``saved/<name>``. Do not let agents work meanwhile: AutoGen gives no moment at which all
+        of them stand still.
+
+        Raises: what ``save_state`` raises; InvalidInputError and PayloadTooLargeError with the ``agent``; VersionConflictError.
+        """
+        return await saved_states.save(self, self._process.policy, self._save_all, what, name)
+
+    async def load(self, what: Stateful, name: str, *, missing_ok: bool = False) -> bool:
+        """Give what was saved back to a runtime, team or agent, by its ``load_state``: the very mapping that was saved.
+
+        False when there is none, with ``missing_ok``. Raises: NotFoundError; what ``load_state`` raises.
+        """
+        return await saved_states.load(self, what, name, missing_ok)
+
     # policies and conflicts
 
     async def set_policy(
@@ -306,15 +360,40 @@ class State(StateReads):
             return None
         return Document.of(decided.row, decided.text)
 
+    # caches, and what is made of documents
 
-def _opened(answer: Opened) -> OpenConflictError:
-    first = answer.conflicts[0]
-    return OpenConflictError(
-        f"{first.key!r}: version {first.base} was expected, but {first.found} is there: the write is kept as conflict {first.id}, "
-        "and nothing was changed; look at it with conflicts(), and settle it with decide()",
-        key=first.key,
-        expected=first.base,
-        found=first.found,
-        conflict=first.id,
-        conflicts=[one.id for one in answer.conflicts],
-    )
+    def cached(
+        self,
+        policy: CachePolicy | str = CachePolicy.IMMEDIATE,
+        *,
+        prefix: str = "",
+        size: int = 1024,
+        ttl: float | None = None,
+        every: float | None = None,
+    ) -> CachedState:
+        """A cache in front of the store: ``async with coord.state.cached("immediate") as cache: await cache.get(key)``.
+
+        For documents at ``prefix`` and below it; ``size``: entries. How stale a read may be is the policy's: ``ttl`` (eventual, 5
+        seconds unless said otherwise), ``every`` (periodic, 1 second). What this process wrote is read back under all of them.
+
+        Raises: InvalidInputError.
+        """
+        return CachedState(self._process, self._freshness, policy, prefix, size, ttl, every)
+
+    def document(self, key: str) -> AuditedDocument:
+        """A document with its audit trail: who changed what, when and why. Raises: InvalidInputError."""
+        return AuditedDocument(self, self._process, key)
+
+    def progress(self, name: str) -> Progress:
+        """How far a workflow is: its stages, iterations and quality scores. Raises: InvalidInputError."""
+        return Progress(self, self._process, self._author, name)
+
+    def thread(self, name: str, *, keep: int | None = None, summarise: Summarise | None = None) -> Thread:
+        """A conversation that is only appended to.
+
+        ``keep``: how many of its last messages are kept (None: all). ``summarise``: a function, sync or async, of the old summary
+        and the messages that leave; they are folded into a summary instead of being left out. Give both to all who append.
+
+        Raises: InvalidInputError.
+        """
+        return Thread(self, self._process, self._author, name, keep, summarise)

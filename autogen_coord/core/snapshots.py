@@ -196,5 +196,5 @@ def forgettable(rows: Rows, found: Sequence[DocumentRow]) -> list[tuple[Document
 
 def _is_needed(rows: Rows, row: DocumentRow, changes: Sequence[ChangeRow]) -> bool:
     points = documents.points_of(rows, row.key)
-    after: list[Versioned] = [*changes[1:], row]
-    return any(documents.is_needed(points, change, next_one) for change, next_one in zip(changes, after, strict=True))
+    every: list[Versioned] = [*changes, row]  # no more than the row, where no history is kept
+    return any(documents.is_needed(points, change, next_one) for change, next_one in zip(changes, every[1:], strict=True))

@@ -78,7 +78,7 @@ def edits_of(changes: Iterable[StateChange], terms: Terms, settings: Settings) -
 def _edit(
     change: StateChange, policy: str | None, reducers: Reducers | None, fence: Guard | None, force: bool, settings: Settings
 ) -> Edit:
-    if not isinstance(change, Put | Patch | Delete):
+    if not isinstance(change, StateChange):
         raise InvalidInputError(f"{change!r:.80}: a change is a Put, a Patch or a Delete")
     key = values.checked_key(change.key)
     expected = checked_version(change.expected_version, key, lowest=0)

@@ -5,23 +5,22 @@ Each read is one snapshot of the store, and waits for no writer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InvalidInputError, NotFoundError, StoreError
 from . import bodies, documents, patching, snapshots, state_policies
 from .documents import Document, Versioned
 from .events import Event, Kind
 from .prefixes import checked_prefix, ranges, within
-from .process import Process
 from .reducing import Reducer
 from .schemas import decoder
 from .snapshots import pruned
 from .state_edits import checked_label, checked_limit, checked_version, moment
 from .state_policies import MergePolicy
-from .store import Keys, Load, Range
+from .store import Keys, Load, Range, Store
 from .tables import BLOB, CONFLICT, DOCUMENT, DOCUMENT_CHANGE, SNAPSHOT, ConflictRow, DocumentRow, SnapshotRow, StatePolicyRow
 from .values import checked_key
 
@@ -101,14 +100,39 @@ class StatePolicy:
         return cls(row.prefix, MergePolicy(stance.policy), {field: Reducer(name) for field, name in stance.reducers.items()})
 
 
+class Log(Protocol):
+    """Where events are read."""
+
+    def pages(self, since: int | None, kinds: Iterable[str] | None, follow: bool) -> AsyncGenerator[list_of[Event], None]:
+        """The events behind ``since``, as many at a time as there are."""
+
+
+class Source(Protocol):
+    """What documents are read from: a process on a store, or a store on which no session was opened."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def feed(self) -> Log: ...
+
+    def check(self) -> None:
+        """Raises: ClosedError, ConfigError."""
+
+
 class StateReads:
     """What `State` offers to who only reads.
 
     A **prefix** is a key, with all that lies below it: ``a/b`` means ``a/b`` and ``a/b/...``, not ``a/bc``; "" means everything.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Source) -> None:
         self._process = process
+
+    @property
+    def namespace(self) -> str:
+        """Whose documents these are."""
+        return self._process.store.namespace
 
     # one document
 

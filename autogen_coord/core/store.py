@@ -9,7 +9,7 @@ A key is the value of the key column, or a tuple where a key has several columns
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -64,6 +64,7 @@ class Shape:
         self.prefix_of = _columns(equal)
         self.order_of = _columns(order)
         self.first = order[0]
+        self.holds_all = index.where is None
         if index.where is None:
             self.holds: Callable[[Any], bool] = lambda row: True
         elif isinstance(index.where, str):
@@ -163,8 +164,8 @@ class Base(Protocol):
     def load(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]: ...
     def walk(self, range: Range[R]) -> list[R]: ...
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
-        """These are walked next: a store that loads in rounds loads them in one."""
+    def gather(self, ranges: Sequence[Range[Any]]) -> Collection[Range[Any]]:
+        """These are walked next: a store that loads in rounds loads them in one. The answer are some of those that have no row."""
         ...
 
 
@@ -185,21 +186,28 @@ class Store(Protocol):
 
     namespace: str
 
-    async def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]] = ()) -> T:
+    async def transact(self, fold: Fold[T], prefetch: Sequence[Load] = ()) -> T:
         """Run ``fold(rows, now)`` as the only writer and commit what it wrote; ``now`` is the store's clock, in epoch seconds.
 
-        All or nothing. An exception of the fold rolls back and is raised. ``prefetch`` names rows that the fold will want.
+        All or nothing. An exception of the fold rolls back and is raised. ``prefetch`` names what the fold will want.
 
         Raises: StoreUnavailableError after a bounded wait, StoreError for the rest, ConfigError after a fork.
         """
         ...
 
     def transact_blocking(self, fold: Fold[T]) -> T:
-        """The same from a thread that is not the loop's, on a connection of its own (for beats)."""
+        """The same on the calling thread, on a connection of its own (for beats, and for who cannot await).
+
+        It does not need the loop, so the loop's thread may call it too.
+        """
         ...
 
     async def read(self, *loads: Load) -> list[list[Any]]:
         """One snapshot: a list of rows for each load (for `Keys`, a row or None per key). Does not wait for writers."""
+        ...
+
+    def read_blocking(self, *loads: Load) -> list[list[Any]]:
+        """The same on the calling thread, on a connection of its own."""
         ...
 
     async def now(self) -> float:

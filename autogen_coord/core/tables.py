@@ -424,9 +424,10 @@ LOCK_HELD: Table[LockHeldRow] = Table(
     LockHeldRow,
     key=2,
     indexes=(
-        Index("by_mode", ("mode",), ("path",)),
+        Index("by_mode", ("mode",), ("path",), where=("mode", ("IS", "IX", "S", "SIX"))),
+        Index("exclusive", (), ("path",), where=("mode", "X")),
         Index("by_cover", ("path",), ("id",), where=("mode", ("S", "SIX", "X"))),
-        Index("by_session", ("session",), ("path",)),
+        Index("by_session", ("session",), ("token",)),
         Index("by_owner", ("owner",), ("path",), where="owner"),
         Index("by_task", ("task",), ("path",), where="task"),
     ),

@@ -104,7 +104,7 @@ def checked(value: Any, key: str, limit: int, depth: int) -> str:
     Raises: InvalidInputError, with the ``key`` and the ``path`` in the value; PayloadTooLargeError, with key, size and limit.
     """
     try:
-        text = encode(_Reading(limit).plain(value, depth))
+        text = encode(value if _is_plain(value, depth, limit) else _Reading(limit).plain(value, depth))
     except _UnfitError as unfit:
         path = pointer(reversed(unfit.parts))
         at = f"{path!r:.{_SHOWN}}: " if path else ""
@@ -126,6 +126,45 @@ def _too_large(key: str, shown: str, size: int, limit: int) -> PayloadTooLargeEr
         size=size,
         limit=limit,
     )
+
+
+def _is_plain(value: Any, depth: int, limit: int) -> bool:
+    """Whether it is of JSON's own types alone, within the limits: most are. What is not is read by `_Reading`, which says why."""
+    layer: list[Any] = [value]
+    size = 0
+    for left in range(depth, -1, -1):
+        below: list[Any] = []
+        for one in layer:
+            kind = type(one)
+            if kind is str:
+                size += len(one)
+            elif kind is dict or kind is list:
+                if left == 0:
+                    return False
+                if kind is list:
+                    below += one
+                elif set(map(type, one)) <= _TEXTS:
+                    size += sum(map(len, one))
+                    below += one.values()
+                else:
+                    return False
+                if size + len(below) > limit:  # now, not behind the layer: what stands in it many times over may have no end
+                    return False
+            elif kind is float:
+                if not math.isfinite(one):
+                    return False
+            elif not (one is None or kind is int or kind is bool):
+                return False
+        if size > limit:
+            return False
+        if not below:
+            return True
+        size += len(below)
+        layer = below
+    return False
+
+
+_TEXTS = {str}
 
 
 class _UnfitError(Exception):

@@ -754,7 +754,7 @@ class TestWhatIsWritten:
         found = [
             (path, match[1].split())
             for path, text in self.texts()
-            for match in re.finditer(r"(?:`|^)autogen-coord ((?:[a-z]+\b[ ]?)+)", text, re.M)
+            for match in re.finditer(r"(?:`|^)autogen-coord ((?:[a-z]+(?:-[a-z]+)*\b[ ]?)+)", text, re.M)
         ]
         found += [(path, match[1].split()) for path, text in self.texts() for match in re.finditer(r"`(tasks [a-z]+)[ `]", text)]
         assert len(found) > 10

@@ -145,6 +145,20 @@ decided; still open: 0
 replace /title A harbour for all
 replace /cost 9 to 15 ships
 """,
+    "memory": """\
+-- a process: learn
+said: Set sail at six.
+-- a process: go_on
+found: ['Ann has a cat, Tide.', 'Ann sails a small boat.']
+the model was shown:
+   UserMessage When do I leave the harbour?
+   SystemMessage Relevant memory content (in chronological order): | 1. Ann's harbour is Brest. | 2. Ann has a cat, Tide.
+   AssistantMessage Set sail at six.
+   UserMessage When, again?
+   SystemMessage Relevant memory content (in chronological order): | 1. Ann's harbour is Brest. | 2. Ann has a cat, Tide.
+   AssistantMessage At six, as I said.
+the next of the crew: b too
+""",
 }
 IN_MEMORY = ["existing_agent", "capability_agent", "assistant_and_team", "messages_with_priorities", "locks", "documents"]
 QUESTIONS = ["What lifts the sea?", "What lights the night?", "What circles the earth?", "Why are there tides?"]

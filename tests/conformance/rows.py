@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autogen_coord.core.tables import AttemptRow, EventRow, QueueRow
+from autogen_coord.core.tables import AttemptRow, EventRow, LockHeldRow, QueueRow
 
 _QUEUE: dict[str, Any] = dict.fromkeys(QueueRow._fields) | {
     "seq": 0,
@@ -31,6 +31,10 @@ def event(number: int, **values: Any) -> EventRow:
     return EventRow(
         **{"number": number, "at": 1.0, "kind": "task.delegated", "subject": "t", "session": None, "data": None, **values}
     )
+
+
+def held(path: str, id: str) -> LockHeldRow:
+    return LockHeldRow(path, id, "X", None, 1, "s", None, 0, 5.0, 1.0, 1.0)
 
 
 def attempt(task: str, number: int, **values: Any) -> AttemptRow:

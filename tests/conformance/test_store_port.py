@@ -20,6 +20,7 @@ from autogen_coord.core.tables import (
     ATTEMPT,
     COUNTER,
     EVENT,
+    LOCK_HELD,
     OUTCOME,
     PROVIDER,
     QUEUE,
@@ -30,7 +31,7 @@ from autogen_coord.core.tables import (
 )  # fmt: skip
 from autogen_coord.errors import ClosedError, StoreError
 from autogen_coord.settings import Settings
-from tests.conformance.rows import attempt, event, queued
+from tests.conformance.rows import attempt, event, held, queued
 from tests.conformance.stores import Place
 
 
@@ -230,6 +231,31 @@ async def test_what_was_undone_is_not_written(store: Store) -> None:
 
     assert await store.transact(fold) == ["kept"]
     assert await names(store, Range(QUEUE, "key")) == ["kept"]
+
+
+async def test_ranges_that_were_prefetched_have_the_rows_that_they_have(store: Store) -> None:
+    paths = [f"p{number:03}/" for number in range(300)]
+    await store.fill((LOCK_HELD, held(path, "l")) for path in paths[::3])
+    ranges = [Range(LOCK_HELD, "key", (), path, path[:-1] + "0", 16) for path in paths]
+
+    def fold(rows: Transaction, now: float) -> list[list[str]]:
+        rows.put(LOCK_HELD, held("p001/below/", "new"))
+        (gone,) = rows.get(LOCK_HELD, [("p000/", "l")])
+        if gone is not None:
+            rows.drop(LOCK_HELD, gone)
+        missed = False
+        found: list[list[str]] = []
+        for range in ranges:
+            try:
+                found.append([row.path for row in rows.scan(range)])
+            except NotLoaded:
+                missed = True
+        if missed:
+            raise NotLoaded
+        return found
+
+    expected = [[path] if number % 3 == 0 else [] for number, path in enumerate(paths)]
+    assert await store.transact(fold, ranges) == [[], ["p001/below/"], *expected[2:]]
 
 
 async def test_prefetch_is_only_a_hint(store: Store) -> None:

@@ -12,13 +12,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autogen_coord.core.store import Keys, Range, Rows
-from autogen_coord.core.tables import COUNTER, EVENT, CounterRow
+from autogen_coord.core.tables import COUNTER, EVENT, LOCK_HELD, CounterRow
 from autogen_coord.errors import ConfigError, SchemaVersionError, StoreError, StoreUnavailableError
 from autogen_coord.settings import Settings
 from autogen_coord.stores import open_store
@@ -257,6 +258,33 @@ async def test_migrate_brings_an_old_file_to_this_code(path: Path, monkeypatch: 
     await opened_and_closed(fresh)
     ddl = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
     assert sql(path, ddl) == sql(fresh, ddl)
+
+
+async def test_locks_that_an_older_version_wrote_are_held_after_the_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = "namespace, path, id, mode, token, session, attempt, priority, since, born"
+    rows = [("default", f"repo/{mode}/", f"l-{token}", mode, token, "s1", 0, 5.0, 1.0, 1.0) for token, mode in ((2, "X"), (1, "S"))]
+    with sqlite3.connect(path, isolation_level=None) as connection, monkeypatch.context() as older:
+        older.setattr(schema, "migrations", partial(_up_to, schema.migrations(), 2))
+        schema.create(connection)
+        connection.executemany(f"INSERT INTO lock_held ({columns}) VALUES ({', '.join('?' * 10)})", rows)
+    connection.close()
+    with pytest.raises(SchemaVersionError, match="migrate"):
+        await opened_and_closed(path)
+    assert schema.migrate(str(path)) == (2, schema.SCHEMA)
+    store = await SqliteStore.open(path, "default", Settings())
+    ranges = (
+        Range(LOCK_HELD, "by_session", ("s1",)),
+        Range(LOCK_HELD, "by_mode", ("S",)),
+        Range(LOCK_HELD, "by_mode", ("X",)),
+        Range(LOCK_HELD, "exclusive"),
+    )
+    found = [[row.id for row in rows] for rows in await store.read(*ranges)]
+    await store.close()
+    assert found == [["l-1", "l-2"], ["l-1"], [], ["l-2"]]
+
+
+def _up_to(migrations: list[tuple[int, str]], newest: int) -> list[tuple[int, str]]:
+    return [(number, text) for number, text in migrations if number <= newest]
 
 
 async def test_migrate_makes_no_file(path: Path) -> None:

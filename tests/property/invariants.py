@@ -75,6 +75,9 @@ def require(holds: bool, check: str, *detail: Any) -> None:
 class Watch:
     """The checks of one program, and what they remember of its past."""
 
+    shrinks = frozenset({lock_queue.WAITING})
+    """Counters of what there is now; all others only grow."""
+
     def __init__(self, mirror: Mirror, policy: Settings) -> None:
         self.mirror = mirror
         self.policy = policy
@@ -131,7 +134,7 @@ class Watch:
                     self.starts[new.subject] += new.kind == events.Kind.TASK_STARTED
             elif table is COUNTER:
                 grows = new is not None and new.value >= (old.value if old else 0)
-                require(grows or (new is not None and new.name == lock_queue.WAITING), "counters", rule, old, new)
+                require(grows or (new is not None and new.name in self.shrinks), "counters", rule, old, new)
             elif table is OUTCOME:
                 self._outcome(rule, old, new, changes, now)
             elif table is TASK:

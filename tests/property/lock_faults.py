@@ -15,9 +15,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault("a conflict above is forgotten", lock_queue, "_above", "if other in ABOVE[mode]]", "if False]", *EXCLUSION),
     _fault("a conflict below is forgotten", lock_queue, "_at_and_below", "end_of(path) if other in below else", "", *EXCLUSION),
     _fault(
-        "a conflict below is forgotten by X", lock_queue, "_at_and_below",
+        "a conflict below is forgotten by X", lock_queue, "_whole",
         "(), path, end_of(path)", '(), path, path + "\\x01"', *EXCLUSION,
     ),
+    _fault("what covers a free lock is forgotten", lock_queue, "is_free", "_all_above(_parent(path))", "()", *EXCLUSION),
+    _fault("who waits for a free lock is forgotten", lock_queue, "is_free", "if waiting(rows):", "if False:", "order"),
     _fault("what lies beside is taken for below", lock_queue, "end_of", '"0"', '"1"', "grants", "refusals"),
     _fault("only the first path is looked at", lock_queue, "holders", "request.wants", "request.wants[:1]", *EXCLUSION),
     _fault("a dead session's lock counts", lock_queue, "holders", "and is_live(rows, row.session)", "", "grants", "refusals"),
@@ -167,7 +169,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("a conversion is told as an acquisition", lock_queue, "grant", "token, conversion)", "token)", "grants"),
     _fault(
         "a conversion of the past was granted", locks, "give_up",
-        "or command.id not in (held.id, held.conversion)", "", "answers of a lock",
+        "if command.id in (first.id, first.conversion) else None", "", "answers of a lock",
     ),
     _fault(
         "a released lease is converted", locks, "release",

@@ -1,231 +1,338 @@
-"""The shared state on paper: every version of every document, kept for ever, and what must hold of the rows.
+"""The shared state on paper: every key with all its versions, every snapshot with a copy of what it is of; no history is pruned.
 
-What a write comes to is worked out here from the promises, by another way than the rules take.
+What a command must come to is worked out here by brute force, in words of its own. What only the store knows is asked of it: which
+versions it still keeps, and whether a lease stands.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from autogen_coord.core import bodies, merging, patching, reducing
 from autogen_coord.core.open_conflicts import Decide
-from autogen_coord.core.snapshots import Drop, Restore, Revert, Take
+from autogen_coord.core.snapshots import Restore, Revert
 from autogen_coord.core.state import Edit, Write
-from autogen_coord.core.store import Range, Table
-from autogen_coord.core.tables import BLOB, CONFLICT, DOCUMENT, DOCUMENT_CHANGE, EVENT, SNAPSHOT, ChangeRow, DocumentRow
-from autogen_coord.core.values import ABSENT
-from autogen_coord.errors import ConflictError, CoordError, InvalidInputError, NotFoundError, VersionConflictError
+from autogen_coord.settings import Settings
 
-All = Callable[[Table[Any]], list[Any]]
+
+class Gone:
+    """No value: never made, or deleted."""
+
+    def __repr__(self) -> str:
+        return "GONE"
+
+
+GONE = Gone()
+
+
+class Version(NamedTuple):
+    version: int
+    number: int
+    value: Any
+    kind: str
+    base: int | None
+    token: int | None
+    at: float
+    created: float
+    actor: str | None
+    cause: str | None
+
+
+class New(NamedTuple):
+    """A version that a command must write."""
+
+    key: str
+    value: Any
+    kind: str
+    base: int | None
+    token: int | None = None
+
+
+class Asked(NamedTuple):
+    """A conflict that a command must leave open."""
+
+    key: str
+    base: int
+    found: int
+    wanted: Any
+    kind: str
+
+
+class Taken(NamedTuple):
+    prefix: str
+    number: int
+    values: dict[str, Any]
 
 
 class Refused(Exception):
-    """The promises refuse a command with this error."""
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
-    def __init__(self, kind: type[CoordError]) -> None:
-        self.kind = kind
 
-
+@dataclass
 class Paper:
-    """All that was ever written."""
+    policy: Settings
+    keeps: Callable[[str, int], bool]
+    """Whether the store has a version of a key."""
+    stands: Callable[[Any, str], bool]
+    """Whether a lease allows to write a key now."""
+    documents: dict[str, list[Version]] = field(default_factory=dict)
+    fenced: dict[str, int] = field(default_factory=dict)
+    snapshots: dict[str, Taken] = field(default_factory=dict)
+    policies: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    conflicts: dict[str, Asked] = field(default_factory=dict)
 
-    def __init__(self) -> None:
-        self.versions: dict[str, list[Any]] = {}
-        self.snapshots: dict[str, tuple[str, dict[str, int]]] = {}
-        """name -> (prefix, how many versions each document had)"""
-        self.conflicts: dict[str, tuple[str, Any]] = {}
-        """id -> (key, what its writer wanted)"""
-        self.kept: dict[str, set[int]] = {}
-        """Which versions the store has: what was pruned cannot be merged with, nor gone back to."""
+    # what there is
 
-    def newest(self, key: str) -> Any:
-        versions = self.versions.get(key)
-        return versions[-1] if versions else ABSENT
+    def newest(self, key: str) -> int:
+        return self.documents[key][-1].version if self.documents.get(key) else 0
 
-    def count(self, key: str) -> int:
-        return len(self.versions.get(key, ()))
+    def value(self, key: str, version: int | None = None) -> Any:
+        every = self.documents.get(key, [])
+        if version is None:
+            return every[-1].value if every else GONE
+        return next((one.value for one in every if one.version == version), GONE)
 
-    def append(self, key: str, value: Any) -> None:
-        self.versions.setdefault(key, []).append(value)
+    def present(self, prefix: str) -> dict[str, Any]:
+        """All documents at a prefix."""
+        return {key: self.value(key) for key in self.documents if is_in(key, prefix) and self.value(key) is not GONE}
 
-    # what commands come to
+    # what a write comes to
 
-    def apply(self, command: Any) -> None:
-        """Raises: Refused, and then nothing is changed."""
-        match command:
-            case Write():
-                self._write(command)
-            case Take():
-                if command.name in self.snapshots:
-                    raise Refused(ConflictError)
-                inside = {key: len(all) for key, all in self.versions.items() if _within(key, command.prefix)}
-                self.snapshots[command.name] = command.prefix, inside
-            case Drop():
-                if self.snapshots.pop(command.name, None) is None:
-                    raise Refused(NotFoundError)
-            case Restore():
-                self._restore(command)
-            case Revert():
-                self._revert(command)
-            case Decide():
-                self._decide(command)
+    def written(self, command: Write) -> list[New | Asked | None]:
+        """One for each edit; None for a deletion of nothing. Raises: Refused."""
+        keys = [edit.key for edit in command.edits]
+        if len(set(keys)) < len(keys):
+            raise Refused("invalid_input")
+        return [self._edited(edit) for edit in command.edits]
 
-    def _write(self, command: Write) -> None:
-        made = [(edit, self._made(edit)) for edit in command.edits]
-        lost = [(edit.key, value[1]) for edit, value in made if isinstance(value, tuple)]
-        if lost:
-            for place, (key, value) in enumerate(lost):
-                self.conflicts[command.id if place == 0 else f"{command.id}.{place}"] = key, value
-            return
-        for edit, value in made:
-            if value is not ABSENT or self.newest(edit.key) is not ABSENT:
-                self.append(edit.key, value)
-
-    def _made(self, edit: Edit) -> Any:
-        """The value it comes to; (asks, what it wanted) when it is kept for a decision."""
-        count, now = self.count(edit.key), self.newest(edit.key)
-        body = bodies.decode(edit.body) if edit.body is not None else ABSENT
-        stale = False
-        if edit.expected is not None:
-            if edit.expected > count:
-                raise Refused(VersionConflictError)
-            stale = edit.expected < count and (edit.expected > 0 or now is not ABSENT)
-        if not stale or edit.policy in ("last_writer", "reduce"):
-            return self._simply(edit, now, body)
-        if edit.policy == "reject":
-            raise Refused(VersionConflictError)
-        wanted = body
-        if edit.act == "patch":
+    def _edited(self, edit: Edit) -> New | Asked | None:
+        key, expected, now = edit.key, edit.expected, self.value(edit.key)
+        token = self.fence(key, edit.fence, edit.force)
+        policy, reducers = self.stance(edit)
+        newest = self.newest(key)
+        if expected is not None and expected > newest:
+            raise Refused("version_conflict")
+        lags = expected is not None and expected < newest and not (expected == 0 and now is GONE)
+        if lags and policy == "reject":
+            raise Refused("version_conflict")
+        if lags and policy == "ask":
+            assert expected is not None
+            return Asked(key, expected, newest, self._wanted(edit), edit.act)
+        if lags and policy == "merge":
             base = self._base(edit)
-            if base is ABSENT:
-                raise Refused(NotFoundError)
-            wanted = patching.apply(base, body)
-        if edit.policy == "ask":
-            return "asks", wanted
-        merged = merging.merge(self._base(edit), now, wanted)
-        if wanted is ABSENT and now is ABSENT:
-            return self._simply(edit, now, body)
-        if merged.conflicts or (merged.value is ABSENT and now is ABSENT):
-            raise Refused(VersionConflictError)
-        return merged.value
-
-    def _simply(self, edit: Edit, now: Any, body: Any) -> Any:
+            value = merged(base, now, self._wanted(edit))
+            if value is GONE and now is GONE:  # nothing is left to delete; and what is gone is no base to leave alone
+                if edit.act != "delete":
+                    raise Refused("version_conflict")
+                if edit.missing_ok:
+                    return None
+                raise Refused("not_found")
+            return New(key, self.fits(value), "merge", expected, token)
         if edit.act == "delete":
-            if now is ABSENT and not edit.missing_ok:
-                raise Refused(NotFoundError)
-            return ABSENT
+            if now is not GONE:
+                return New(key, GONE, "delete", expected, token)
+            if edit.missing_ok:
+                return None
+            raise Refused("not_found")
+        given = json.loads(edit.body or "")
         if edit.act == "patch":
-            if now is ABSENT:
-                raise Refused(NotFoundError)
-            return patching.apply(now, body)
-        return reducing.reduce(now, body, edit.reducers or {}) if edit.policy == "reduce" else body
+            if now is GONE:
+                raise Refused("not_found")
+            return New(key, self.fits(patched(now, given)), "patch", expected, token)
+        if policy == "reduce":
+            return New(key, self.fits(reduced(now, given, reducers)), "reduce", expected, token)
+        return New(key, given, "put", expected, token)
+
+    def fence(self, key: str, guard: Any, force: bool) -> int | None:
+        if guard is not None:
+            if not self.stands(guard, key):
+                raise Refused("lease_lost")
+            return int(guard.token)
+        if key in self.fenced and not force:
+            raise Refused("fenced")
+        return None
+
+    def stance(self, edit: Edit) -> tuple[str, Mapping[str, str]]:
+        if edit.policy is not None and (edit.policy != "reduce" or edit.reducers):
+            return edit.policy, edit.reducers or {}
+        fitting = [prefix for prefix in self.policies if is_in(edit.key, prefix)]
+        found = self.policies[max(fitting, key=len)] if fitting else ("reject", {})
+        if edit.policy == "reduce" and found[0] != "reduce":
+            raise Refused("invalid_input")
+        return found
 
     def _base(self, edit: Edit) -> Any:
-        if edit.expected == 0:
-            return ABSENT
-        if edit.expected not in self.kept[edit.key]:
-            raise Refused(VersionConflictError)
-        return self.versions[edit.key][(edit.expected or 0) - 1]
+        assert edit.expected is not None
+        if edit.expected and not self.keeps(edit.key, edit.expected):
+            raise Refused("version_conflict")
+        return self.value(edit.key, edit.expected)
 
-    def _restore(self, command: Restore) -> None:
-        if command.name not in self.snapshots:
-            raise Refused(NotFoundError)
-        prefix, counts = self.snapshots[command.name]
-        if not _within(command.prefix, prefix):
-            raise Refused(InvalidInputError)
-        for key in command.keys:
-            was = self.versions[key][counts[key] - 1] if counts.get(key) else ABSENT
-            now = self.newest(key)
-            if (was is ABSENT) != (now is ABSENT) or (was is not ABSENT and bodies.encode(was) != bodies.encode(now)):
-                self.append(key, was)
+    def _wanted(self, edit: Edit) -> Any:
+        if edit.act == "delete":
+            return GONE
+        given = json.loads(edit.body or "")
+        if edit.act == "put":
+            return given
+        base = self._base(edit)
+        if base is GONE:
+            raise Refused("not_found")
+        return self.fits(patched(base, given))
 
-    def _revert(self, command: Revert) -> None:
-        if not self.count(command.key):
-            raise Refused(NotFoundError)
-        if command.version > self.count(command.key):
-            raise Refused(VersionConflictError)
-        if command.version not in self.kept[command.key]:
-            raise Refused(NotFoundError)
-        value = self.versions[command.key][command.version - 1]
-        if value is ABSENT:
-            raise Refused(InvalidInputError)
-        self.append(command.key, value)
+    def fits(self, value: Any) -> Any:
+        if value is not GONE and depth(value) > self.policy.max_depth:
+            raise Refused("invalid_input")
+        if value is not GONE and len(text(value)) > self.policy.max_value:
+            raise Refused("payload_too_large")
+        return value
 
-    def _decide(self, command: Decide) -> None:
-        if command.id not in self.conflicts:
-            raise Refused(NotFoundError)
-        key, wanted = self.conflicts.pop(command.id)
-        value = wanted if command.how == "mine" else bodies.decode(command.body or "null")
-        if command.how != "theirs" and (value is not ABSENT or self.newest(key) is not ABSENT):
-            self.append(key, value)
+    # what else writes
 
-    # what must hold of the rows
+    def reverted(self, command: Revert) -> New:
+        """Raises: Refused."""
+        newest = self.newest(command.key)
+        if not newest:
+            raise Refused("not_found")
+        if command.version > newest or command.expected not in (None, newest):
+            raise Refused("version_conflict")
+        token = self.fence(command.key, command.fence, command.force)
+        if not self.keeps(command.key, command.version):
+            raise Refused("not_found")
+        value = self.value(command.key, command.version)
+        if value is GONE:
+            raise Refused("invalid_input")
+        return New(command.key, value, "restore", command.version, token)
 
-    def check(self, rows: All, history: int) -> None:
-        """Raises: AssertionError."""
-        blobs = {row.hash: row for row in rows(BLOB)}
-        changes: dict[str, list[ChangeRow]] = {}
-        for change in rows(DOCUMENT_CHANGE):
-            changes.setdefault(change.key, []).append(change)
-        found = {row.key: row for row in rows(DOCUMENT)}
-        assert set(found) == set(self.versions), "documents"
-        for key, row in found.items():
-            self._check_document(row, sorted(changes.get(key, []), key=lambda one: one.version), blobs, history)
-        self._check_snapshots(rows, found, changes, blobs)
-        self._check_beside(rows, found, changes, blobs)
-        self.kept = {key: {row.version, *(change.version for change in changes.get(key, ()))} for key, row in found.items()}
+    def decided(self, command: Decide) -> New | None:
+        """None when nothing is written. Raises: Refused."""
+        conflict = self.conflicts.get(command.id)
+        if conflict is None:
+            raise Refused("not_found")
+        if command.expected not in (None, self.newest(conflict.key)):
+            raise Refused("version_conflict")
+        value = conflict.wanted if command.how == "mine" else json.loads(command.body or "null")
+        if command.how == "theirs" or (value is GONE and self.value(conflict.key) is GONE):
+            return None
+        return New(conflict.key, value, "decide", conflict.base, self.fence(conflict.key, command.fence, command.force))
 
-    def _check_document(self, row: DocumentRow, changes: list[ChangeRow], blobs: dict[str, Any], history: int) -> None:
-        every = self.versions[row.key]
-        assert row.version == len(every), f"{row.key}: the number of its version"
-        assert row.changes == len(changes), f"{row.key}: how many changes are kept"
-        kept: list[ChangeRow | DocumentRow] = [*changes, row]
-        for one in kept:
-            assert _value(one, blobs) == every[one.version - 1], f"{row.key}: the value of version {one.version}"
-        newest = {change.version for change in changes}
-        assert set(range(max(1, row.version - history), row.version)) <= newest, f"{row.key}: its newest versions"
-        numbers = [one.number for one in kept]
-        assert numbers == sorted(set(numbers)), f"{row.key}: the order of commit"
-        assert (row.deleted_at is None) == (every[-1] is not ABSENT), f"{row.key}: whether it is deleted"
+    def restored(self, command: Restore, keys: Sequence[str]) -> list[New]:
+        """Of these keys, those that are another now than they were. Raises: Refused."""
+        taken = self.snapshots.get(command.name)
+        if taken is None:
+            raise Refused("not_found")
+        if not is_in(command.prefix, taken.prefix):
+            raise Refused("invalid_input")
+        out = []
+        for key in keys:
+            was = taken.values.get(key, GONE)
+            if same(was, self.value(key)):
+                continue
+            self.fence(key, None, command.force)
+            then = [one.version for one in self.documents.get(key, []) if one.number <= taken.number]
+            out.append(New(key, was, "restore", then[-1] if then else None))
+        return out
 
-    def _check_snapshots(
-        self, rows: All, found: dict[str, DocumentRow], changes: dict[str, list[ChangeRow]], blobs: dict[str, Any]
-    ) -> None:
-        taken = {row.name: row for row in rows(SNAPSHOT)}
-        assert set(taken) == set(self.snapshots), "snapshots"
-        for name, (prefix, counts) in self.snapshots.items():
-            for key in (key for key in found if _within(key, prefix)):
-                every = [*changes.get(key, ()), found[key]]
-                then = [one for one in every if one.number <= taken[name].number]
-                version = max((one.version for one in then), default=0)
-                was = next((_value(one, blobs) for one in then if one.version == version), ABSENT)
-                wanted = self.versions[key][counts[key] - 1] if counts.get(key) else ABSENT
-                assert was == wanted, f"{key} as it was at {name}"
+    # what is noted
 
-    def _check_beside(
-        self, rows: All, found: dict[str, DocumentRow], changes: dict[str, list[ChangeRow]], blobs: dict[str, Any]
-    ) -> None:
-        conflicts = rows(CONFLICT)
-        assert {row.id: (row.key, _value(row, blobs)) for row in conflicts} == self.conflicts, "open conflicts"
-        every = [*found.values(), *(change for some in changes.values() for change in some), *conflicts]
-        wanted = Counter(row.value_blob for row in every if row.value_blob is not None)
-        assert {hash: blob.refs for hash, blob in blobs.items()} == dict(wanted), "references to blobs"
-        events = Counter(row.subject for row in rows(EVENT) if row.kind == "state.changed")
-        assert dict(events) == {key: len(all) for key, all in self.versions.items()}, "an event for each version"
+    def note(self, new: New, number: int, now: float, actor: str | None, cause: str | None) -> Version:
+        """The next version of a document."""
+        every = self.documents.setdefault(new.key, [])
+        created = every[-1].created if every and every[-1].value is not GONE else now
+        version = Version(len(every) + 1, number, new.value, new.kind, new.base, new.token, now, created, actor, cause)
+        every.append(version)
+        if new.token is not None:
+            self.fenced[new.key] = max(new.token, self.fenced.get(new.key, 0))
+        return version
+
+    def forget(self, key: str) -> None:
+        """Its tombstone was pruned: its versions begin anew."""
+        del self.documents[key]
+        self.fenced.pop(key, None)
 
 
-def _value(row: Any, blobs: dict[str, Any]) -> Any:
-    if row.value is None and row.value_blob is None:
-        return ABSENT
-    return bodies.decode(row.value if row.value_blob is None else blobs[row.value_blob].body)
+def is_in(key: str, prefix: str) -> bool:
+    parts, above = key.split("/"), prefix.split("/")
+    return prefix == "" or parts[: len(above)] == above
 
 
-def _within(key: str, prefix: str) -> bool:
-    return prefix == "" or f"{key}/".startswith(f"{prefix}/")
+def text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
-def all_rows(scan: Callable[[Range[Any]], list[Any]]) -> All:
-    """Whole tables, by a way to walk them."""
-    return lambda table: scan(Range(table, "key"))
+def same(one: Any, other: Any) -> bool:
+    if one is GONE or other is GONE:
+        return one is other
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict | list):
+        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
+
+
+def patched(value: Any, patch: Any) -> Any:
+    """Operations on fields of an object, or RFC 7396. Raises: Refused."""
+    if isinstance(patch, list):
+        for step in patch:
+            name = step["path"][1:]
+            if step["op"] == "test":
+                if not isinstance(value, dict) or name not in value or not same(value[name], step["value"]):
+                    raise Refused("version_conflict")
+            elif not isinstance(value, dict) or (step["op"] in ("replace", "remove") and name not in value):
+                raise Refused("invalid_input")
+            elif step["op"] == "remove":
+                value = {other: part for other, part in value.items() if other != name}
+            else:
+                value = {**value, name: step["value"]}
+        return value
+    out = dict(value) if isinstance(value, dict) else {}
+    for name, part in patch.items():
+        if part is None:
+            out.pop(name, None)
+        else:
+            out[name] = patched(out.get(name), part) if isinstance(part, dict) else part
+    return out
+
+
+def reduced(value: Any, update: Any, reducers: Mapping[str, str]) -> Any:
+    """Raises: Refused."""
+    value = {} if value is GONE else value
+    if not isinstance(value, dict) or not isinstance(update, dict):
+        raise Refused("invalid_input")
+    out = dict(value)
+    for name, part in update.items():
+        way, was = reducers.get(name), out.get(name, GONE)
+        if way in ("append", "union"):
+            if not isinstance(part, list) or not (was is GONE or isinstance(was, list)):
+                raise Refused("invalid_input")
+            together = [*(was if isinstance(was, list) else []), *part]
+            out[name] = together if way == "append" else [one for at, one in enumerate(together) if one not in together[:at]]
+        elif way in ("add", "max"):
+            kinds = (int,) if way == "add" else (int, str)
+            if not any(isinstance(part, one) and (was is GONE or isinstance(was, one)) for one in kinds):
+                raise Refused("invalid_input")
+            out[name] = part if was is GONE else was + part if way == "add" else max(was, part)
+        else:
+            out[name] = part
+    return out
+
+
+def merged(base: Any, theirs: Any, mine: Any) -> Any:
+    """Raises: Refused where both changed the same in two ways."""
+    if isinstance(theirs, dict) and isinstance(mine, dict) and (base is GONE or isinstance(base, dict)):
+        before = base if isinstance(base, dict) else {}
+        fields = {name: merged(before.get(name, GONE), theirs.get(name, GONE), mine.get(name, GONE)) for name in {**theirs, **mine}}
+        return {name: part for name, part in fields.items() if part is not GONE}
+    if same(theirs, mine) or same(mine, base):
+        return theirs
+    if same(theirs, base):
+        return mine
+    if all(isinstance(one, list) for one in (base, theirs, mine)):
+        size = len(base)
+        if same(theirs[:size], base) and same(mine[:size], base):
+            return [*theirs, *mine[size:]]
+    raise Refused("version_conflict")

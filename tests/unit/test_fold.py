@@ -28,8 +28,9 @@ class Fixed:
         self.loads.append(list(keys))
         return [self.rows.get(key) if table is QUEUE else None for key in keys]
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+    def gather(self, ranges: Sequence[Range[Any]]) -> list[Range[Any]]:
         self.gathered.append(list(ranges))
+        return []
 
     def walk(self, range: Range[Any]) -> list[Any]:
         self.walks.append(range)

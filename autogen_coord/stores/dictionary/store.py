@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
@@ -55,7 +55,7 @@ class DictionaryStore:
         """A handle on the data that this process keeps under ``name``, as long as a store has it; on new data without a name."""
         return cls(namespace, settings, data=NAMED.setdefault(name, DictionaryData()) if name else None)
 
-    async def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]] = ()) -> T:
+    async def transact(self, fold: Fold[T], prefetch: Sequence[Load] = ()) -> T:
         self._require_open()
         await asyncio.sleep(0)  # a real store never answers at once either
         pause, until = 0.0, time.monotonic() + self._settings.store_wait
@@ -79,6 +79,10 @@ class DictionaryStore:
     async def read(self, *loads: Load) -> list[list[Any]]:
         self._require_open()
         await asyncio.sleep(0)
+        return self._data.snapshot(self.namespace, loads)
+
+    def read_blocking(self, *loads: Load) -> list[list[Any]]:
+        self._require_open()
         return self._data.snapshot(self.namespace, loads)
 
     async def now(self) -> float:
@@ -117,7 +121,7 @@ class DictionaryStore:
         finally:
             self._data.writer.release()
 
-    def _fold(self, fold: Fold[T], prefetch: Sequence[Keys[Any]]) -> tuple[T, bool]:
+    def _fold(self, fold: Fold[T], prefetch: Sequence[Load]) -> tuple[T, bool]:
         base = _Collecting(self._data, self.namespace) if self._collecting else _Through(self._data, self.namespace)
         base.expect(prefetch)
         now = self._clock()  # once: what depends on it is asked for alike in each round
@@ -154,10 +158,11 @@ class _Through(Base):
     def walk(self, range: Range[R]) -> list[R]:
         return self._data.walk(self._namespace, range)
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
-        """Nothing: each is read when it is walked."""
+    def gather(self, ranges: Sequence[Range[Any]]) -> Collection[Range[Any]]:
+        """None: each is read when it is walked."""
+        return ()
 
-    def expect(self, prefetch: Sequence[Keys[Any]]) -> None:
+    def expect(self, prefetch: Sequence[Load]) -> None:
         """Load rows before they are asked for."""
 
     def missed(self) -> bool:
@@ -181,11 +186,13 @@ class _Collecting(_Through):
         self._require((range,))
         return super().walk(range)
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
+    def gather(self, ranges: Sequence[Range[Any]]) -> Collection[Range[Any]]:
         self._require(ranges)
+        return ()
 
-    def expect(self, prefetch: Sequence[Keys[Any]]) -> None:
-        self._known.update((table, key) for table, keys in prefetch for key in keys)
+    def expect(self, prefetch: Sequence[Load]) -> None:
+        for load in prefetch:
+            self._known.update([(load.table, key) for key in load.keys] if isinstance(load, Keys) else [load])
 
     def missed(self) -> bool:
         missed = bool(self._asked)
@@ -200,9 +207,8 @@ class _Collecting(_Through):
             raise NotLoaded
 
 
-def _run(fold: Fold[T], pending: Pending, prefetch: Sequence[Keys[Any]], now: float) -> T:
-    for table, keys in prefetch:
-        pending.get(table, keys)
+def _run(fold: Fold[T], pending: Pending, prefetch: Sequence[Load], now: float) -> T:
+    pending.expect(prefetch)
     return fold(pending, now)
 
 

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from ...core.fold import Pending
@@ -17,7 +17,7 @@ from .clock import Clock, anchored, keep_high
 from .failures import BUSY, code_of, driver_errors, ours
 from .gate import Gate
 from .kept import Kept
-from .queries import SIZES, statements
+from .queries import chunks, statements
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ FOREIGN_WAIT = 0.05
 UNHELD = (OverflowError, UnicodeEncodeError)
 """What the driver raises for an integer of more than 64 bits and for a lone surrogate."""
 CACHE_KIB = 32 << 10
+CHECKPOINT = 4_000
+"""Pages in the write-ahead log (16 MiB) at which they are moved into the file: a page that was written often meanwhile, once."""
 LOG_LIMIT = 64 << 20
 """Bytes the write-ahead log is cut back to."""
 
@@ -80,6 +82,7 @@ class Database:
                 if mode != "wal":
                     raise ConfigError(f"store {self.path}: SQLite cannot keep a write-ahead log here; use a local disk")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             self._connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
             self._connection.execute(f"PRAGMA busy_timeout = {int(FOREIGN_WAIT * 1000)}")
 
@@ -102,13 +105,12 @@ class Database:
 
     # what a store does
 
-    def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]], clock: Clock) -> T:
+    def transact(self, fold: Fold[T], prefetch: Sequence[Load], clock: Clock) -> T:
         """`autogen_coord.core.store.Store.transact`, on this thread."""
 
         def batch() -> T:
             pending = Pending(self, self._kept.at(self.version))
-            for table, keys in prefetch:
-                pending.get(table, keys)
+            pending.expect(prefetch)
             answer = fold(pending, clock())
             if not self._connection.in_transaction:
                 # After some errors SQLite rolls back by itself; what is written now would commit row by row.
@@ -154,11 +156,8 @@ class Database:
         sql, make = statements(table).load, table.row._make  # type: ignore[attr-defined]
         single = len(table.key_columns) == 1
         rows: dict[Key, R] = {}
-        for start in range(0, len(keys), SIZES[-1]):
-            chunk = keys[start : start + SIZES[-1]]
-            size = next(size for size in SIZES if size >= len(chunk))
-            padded = [*chunk, *[chunk[-1]] * (size - len(chunk))]
-            values = padded if single else [value for key in padded for value in key]
+        for chunk, size in chunks(keys):
+            values = chunk if single else [value for key in chunk for value in key]
             for row in map(make, self._select(sql[size], (*values, self.namespace))):
                 rows[table.key_of(row)] = row
         return [rows.get(key) for key in keys]
@@ -172,10 +171,29 @@ class Database:
             self._kept.was_free(range)
         return list(map(range.table.row._make, found))  # type: ignore[attr-defined]
 
-    def gather(self, ranges: Sequence[Range[Any]]) -> None:
-        """Nothing: each is read when it is walked."""
+    def gather(self, ranges: Sequence[Range[Any]]) -> Collection[Range[Any]]:
+        """Those of a table's keys that have no row, by one statement where the table has one for that; others are just walked."""
+        wanted: dict[Table[Any], list[Range[Any]]] = {}
+        for range in ranges:
+            if range.index == "key" and range.high is not None and statements(range.table).filled:
+                wanted.setdefault(range.table, []).append(range)
+        empty: list[Range[Any]] = []
+        for table, some in wanted.items():
+            if len(some) == 1:  # to walk it costs no more, and it may never be walked
+                continue
+            filled = self._filled(table, [(range.low, range.high) for range in some])
+            empty += [range for range in some if (range.low, range.high) not in filled]
+        return empty
 
     # inside
+
+    def _filled(self, table: Table[Any], places: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Between which of these keys there is a row."""
+        found: set[tuple[str, str]] = set()
+        for chunk, size in chunks(places):
+            values = [value for place in chunk for value in place]
+            found.update(self._select(statements(table).filled[size], (*values, self.namespace)))
+        return found
 
     def _select(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         # Wrapped here already, not only around the transaction: a fold must see a `StoreError`, which it does not take for a

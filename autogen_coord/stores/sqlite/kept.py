@@ -2,8 +2,8 @@
 
 SQLite says so by its ``data_version``, which changes with every commit of another connection. Kept are the small tables that every
 batch reads, and the queue rows and locks that this process wrote or read: a task that is claimed and finished here is never
-loaded, nor a lock that is taken and given back here. Kept, too, is where nothing is held, or waited for: each lock asks that of all
-the paths above its own, which many have in common.
+loaded, nor a lock that is taken and given back here, and a document that is written here again and again is loaded once. Kept, too,
+is where nothing is held, or waited for: each lock asks that of all the paths above its own, which many have in common.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...core.store import Change, Key, Range, Table
-from ...core.tables import CAPABILITY, COUNTER, LOCK_HELD, LOCK_WAIT, QUEUE, SESSION
+from ...core.tables import CAPABILITY, COUNTER, DOCUMENT, LOCK_HELD, LOCK_WAIT, QUEUE, SESSION
 
-TABLES: tuple[Table[Any], ...] = (COUNTER, SESSION, CAPABILITY, QUEUE, LOCK_HELD, LOCK_WAIT)
+TABLES: tuple[Table[Any], ...] = (COUNTER, SESSION, CAPABILITY, QUEUE, LOCK_HELD, LOCK_WAIT, DOCUMENT)
 PLACES = {LOCK_HELD.name: "by_cover", LOCK_WAIT.name: "by_place"}
 """The indexes by path of which is kept where they have no row: each lock asks that of all paths above its own."""
 MOST = 20_000
 """Rows of a table; beyond that all are dropped, and loaded again when they are wanted."""
+DOCUMENTS = 2_000
+"""Documents, which carry bodies of up to ``blob_from`` each; beyond that these are dropped."""
 
 
 class Kept:
@@ -35,6 +37,8 @@ class Kept:
         if version != self._version or any(len(rows) > MOST for rows in self._rows.values()):
             self._rows = {table.name: {} for table in TABLES}
             self._free = set()
+        if len(self._rows[DOCUMENT.name]) > DOCUMENTS:
+            self._rows[DOCUMENT.name] = {}
         self._version = None
         return self._rows
 

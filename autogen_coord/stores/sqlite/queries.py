@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from ...core.store import Range, Table
 
+T = TypeVar("T")
 SIZES = (1, 4, 16, 64, 256)
 """How many keys one load binds: few sizes, so that the driver's cache of prepared statements serves them all."""
 
@@ -34,6 +36,9 @@ class Statements:
         marks = ", ".join("?" * len(table.key_columns))
         one = f"({marks})" if len(table.key_columns) > 1 else marks
         self.load = {size: named["load"].replace(":keys", ", ".join([one] * size)) for size in SIZES}
+        filled = named.get("filled")
+        self.filled = {size: filled.replace(":ranges", ", ".join(["(?, ?)"] * size)) for size in SIZES} if filled else {}
+        """Which ranges of keys have a row, by how many are asked about; not every table is asked that."""
         self.insert, self.update, self.delete = named["insert"], named["update"], named["delete"]
         self.keys = len(table.key_columns)
         self._with_nulls: dict[tuple[bool, tuple[bool, ...]], str] = {}
@@ -68,6 +73,14 @@ def _lowest(table: Table[Any], place: int) -> str | float:
     """What no value of the column is below."""
     kind = typing.get_type_hints(table.row)[table.columns[place]]
     return "" if str in (kind, *typing.get_args(kind)) else float("-inf")
+
+
+def chunks(values: Sequence[T]) -> Iterator[tuple[list[T], int]]:
+    """The values as such a load binds them, and its size: what is missing to it repeats the last."""
+    for start in range(0, len(values), SIZES[-1]):
+        chunk = values[start : start + SIZES[-1]]
+        size = next(size for size in SIZES if size >= len(chunk))
+        yield [*chunk, *[chunk[-1]] * (size - len(chunk))], size
 
 
 @cache

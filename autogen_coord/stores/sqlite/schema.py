@@ -19,9 +19,9 @@ from .failures import driver_errors
 from .files import check
 from .gate import Gate
 
-SCHEMA = 4
+SCHEMA = 5
 """This code's version: what it makes of a new file."""
-USERS = {1: (1, 1), 2: (2, 2), 3: (3, 3), 4: (4, 4)}
+USERS = {1: (1, 1), 2: (2, 2), 3: (3, 3), 4: (4, 4), 5: (5, 5)}
 """version of a file -> oldest and newest code that may use it"""
 APPLICATION_ID = 0x41474344
 """Marks a file as ours ("AGCD")."""

@@ -1,7 +1,7 @@
 """`SqliteStore`: the port over an SQLite file.
 
-Three connections: the writer's and the reader's, each on its aiosqlite thread, and one for `transact_blocking`, opened when first
-used.
+Four connections: the writer's and the reader's, each on its aiosqlite thread, and for `transact_blocking` and `read_blocking` one
+each, opened when first used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from ...core.store import Fold, Keys, Load, Table
+from ...core.store import Fold, Load, Table
 from ...errors import ClosedError, ConfigError, CoordError, StoreError
 from ...settings import Settings
 from .clock import Clock
@@ -42,6 +42,8 @@ class SqliteStore:
         self._reader = Database(path, namespace, settings.store_wait)
         self._beats: Database | None = None
         self._beats_lock = threading.Lock()
+        self._glances: Database | None = None
+        self._glances_lock = threading.Lock()
         self._writing: DatabaseThread | None = None
         self._reading: DatabaseThread | None = None
         self._clock: Clock
@@ -66,7 +68,7 @@ class SqliteStore:
             raise
         return store
 
-    async def transact(self, fold: Fold[T], prefetch: Sequence[Keys[Any]] = ()) -> T:
+    async def transact(self, fold: Fold[T], prefetch: Sequence[Load] = ()) -> T:
         return await self._usable(self._writing).run(self._writer.transact, fold, prefetch, self._clock)
 
     def transact_blocking(self, fold: Fold[T]) -> T:
@@ -74,11 +76,19 @@ class SqliteStore:
         with self._beats_lock:
             self._require_open()
             if self._beats is None:
-                self._beats = self._open_beats()
+                self._beats = self._open_aside(Database.begin_writing)
             return self._beats.transact(fold, (), self._clock)
 
     async def read(self, *loads: Load) -> list[list[Any]]:
         return await self._usable(self._reading).run(self._reader.read, loads)
+
+    def read_blocking(self, *loads: Load) -> list[list[Any]]:
+        self._require_open()
+        with self._glances_lock:
+            self._require_open()
+            if self._glances is None:
+                self._glances = self._open_aside(Database.begin_reading)
+            return self._glances.read(loads)
 
     async def now(self) -> float:
         self._require_open()
@@ -101,7 +111,7 @@ class SqliteStore:
             return
         self._closed = True
         try:
-            await asyncio.to_thread(self._close_beats)
+            await asyncio.to_thread(self._close_aside)
             if self._writing is not None and not self._injected:
                 await self._writing.run(self._writer.keep_high, self._clock(), CLOSE_WAIT)
         except CoordError as error:
@@ -124,22 +134,23 @@ class SqliteStore:
                 yield
             await asyncio.sleep(self._settings.poll)
 
-    def _open_beats(self) -> Database:
+    def _open_aside(self, begin: Callable[[Database], None]) -> Database:
         database = Database(self.path, self.namespace, self._settings.store_wait)
         database.identity = self._writer.identity
         database.connect()
         try:
-            database.begin_writing()
+            begin(database)
         except BaseException:
             database.close()
             raise
         return database
 
-    def _close_beats(self) -> None:
-        with self._beats_lock:
-            if self._beats is not None:
-                self._beats.close()
-                self._beats = None
+    def _close_aside(self) -> None:
+        with self._beats_lock, self._glances_lock:
+            for database in (self._beats, self._glances):
+                if database is not None:
+                    database.close()
+            self._beats = self._glances = None
 
     async def _close_threads(self) -> None:
         self._closed = True

@@ -5,6 +5,12 @@ SELECT
 FROM wanted CROSS JOIN lock_held USING (path, id)
 WHERE namespace = ?;
 
+-- name: filled
+WITH wanted (low, high) AS (VALUES :ranges)
+SELECT low, high
+FROM wanted
+WHERE EXISTS (SELECT 1 FROM lock_held WHERE namespace = ? AND path >= low AND path < high);
+
 -- name: insert
 INSERT INTO lock_held (
     namespace, path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
@@ -40,7 +46,7 @@ LIMIT ?;
 SELECT
     path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_mode
-WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
+WHERE namespace = ? AND mode = ? AND mode <> 'X' AND path >= ? AND path < ?
 ORDER BY path, id
 LIMIT ?;
 
@@ -48,7 +54,23 @@ LIMIT ?;
 SELECT
     path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_mode
-WHERE namespace = ? AND mode = ? AND path >= ? AND path < ?
+WHERE namespace = ? AND mode = ? AND mode <> 'X' AND path >= ? AND path < ?
+ORDER BY path DESC, id DESC
+LIMIT ?;
+
+-- name: walk_exclusive
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
+FROM lock_held
+WHERE namespace = ? AND mode = 'X' AND path >= ? AND path < ?
+ORDER BY path, id
+LIMIT ?;
+
+-- name: walk_exclusive_desc
+SELECT
+    path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
+FROM lock_held
+WHERE namespace = ? AND mode = 'X' AND path >= ? AND path < ?
 ORDER BY path DESC, id DESC
 LIMIT ?;
 
@@ -72,16 +94,16 @@ LIMIT ?;
 SELECT
     path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_session
-WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
-ORDER BY path, id
+WHERE namespace = ? AND session = ? AND token >= ? AND token < ?
+ORDER BY token, path, id
 LIMIT ?;
 
 -- name: walk_by_session_desc
 SELECT
     path, id, mode, owner, token, session, task, attempt, priority, since, born, conversion
 FROM lock_held INDEXED BY lock_held_by_session
-WHERE namespace = ? AND session = ? AND path >= ? AND path < ?
-ORDER BY path DESC, id DESC
+WHERE namespace = ? AND session = ? AND token >= ? AND token < ?
+ORDER BY token DESC, path DESC, id DESC
 LIMIT ?;
 
 -- name: walk_by_owner
