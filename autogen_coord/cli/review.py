@@ -65,10 +65,12 @@ def review(
 
 
 def _tell(run: Run, as_json: bool) -> None:
+    from ..review.past import LEAST_DEPTH, LEAST_VALUE
+
     totals, stored = run.report.totals(), run.tasks - run.ran - len(run.report.failed)
     if as_json:
         counts = {"tasks": run.tasks, "ran": run.ran, "stored": stored}
-        more = {"since": _since_figures(run), "reports": [str(one) for one in run.written]}
+        more = {"since": _since_figures(run), "kept": run.kept, "reports": [str(one) for one in run.written]}
         typer.echo(json.dumps(totals | counts | more))
     else:
         typer.echo(_words(totals))
@@ -76,6 +78,9 @@ def _tell(run: Run, as_json: bool) -> None:
         if run.report.since is not None:
             typer.echo(_since(run.report.since, run.last_at or 0.0))
         typer.echo("report: " + ", ".join(str(one) for one in run.written))
+    if not run.kept:
+        least = f"max_value is below {LEAST_VALUE:,} bytes or max_depth below {LEAST_DEPTH}"
+        typer.echo(f"findings are not kept, so that no run can say what changed: {least}", err=True)
     if run.report.failed:
         answers = amount(len(run.report.failed), "answer")
         complain(f"{answers} of tools missing, see the end of the report; the same command asks for them again")

@@ -1,7 +1,8 @@
 """What changed between two runs: findings that are new, findings that are gone, the grade before and after.
 
 A finding is known again by its file, agent, rule and words, not by its line or another number in its words: what only moved did not
-change. Where an agent could not tell, then or now, nothing is compared, and that is counted.
+change. Where an agent could not tell, then or now, nothing is compared, and that is counted, unless it was asked
+the same both times.
 """
 
 from __future__ import annotations
@@ -107,10 +108,11 @@ class Since(Message):
         """It in words, the most important first; none when nothing changed."""
         if self.is_nothing:
             return []
+        then, now = (_graded(grade, mark) for grade, mark in zip(self.grade, self.mark, strict=True))
         files = [(self.files_new, "new"), (self.files_changed, "changed"), (self.files_gone, "gone")]
         said = [
             f"{_many(len(self.new), 'new finding')}, {len(self.gone):,} gone",
-            f"grade {_graded(self.grade[0], self.mark[0])} before, {_graded(self.grade[1], self.mark[1])} now",
+            f"grade {then} before, {now} now" if then != now else f"grade {now} as before",
             ", ".join(f"{_many(count, 'file')} {word}" for count, word in files if count),
             ", ".join(f"{one.tool} {one.before or '–'} before, {one.after or '–'} now" for one in self.tools),
             f"{_many(self.untold, 'answer')} not to be compared" if self.untold else "",
@@ -141,17 +143,17 @@ def findings_in(review: FileReview, limit: int) -> FileFindings:
 
 def compare(past: Past, tools: Mapping[str, str], totals: Totals, now: Sequence[FileFindings], hidden: AbstractSet[str]) -> Since:
     """What changed. ``hidden``: paths of before that could not be read this time; they are not gone."""
-    after, before = {one.path: one for one in now}, past.files
+    after, before, old = {one.path: one for one in now}, past.files, past.run
+    same_tools = old.tools == dict(tools)
     new: list[Place] = []
     gone: list[Place] = []
     untold = len(hidden)
     for path in sorted((after.keys() | before.keys()) - hidden):
-        lost, added, unknown = _compare_file(path, before, after)
+        lost, added, unknown = _compare_file(path, before, after, same_tools)
         gone += lost
         new += added
         untold += unknown
     both = after.keys() & before.keys()
-    old = past.run
     return Since(
         grade=(_text(old.totals.get("grade")), _text(totals.get("grade"))),
         mark=(_whole(old.totals.get("mark")), _whole(totals.get("mark"))),
@@ -183,10 +185,11 @@ def unmatched(before: Sequence[Item], after: Sequence[Item]) -> tuple[list[Item]
 
 
 def _compare_file(
-    path: str, before: Mapping[str, FileFindings | None], after: Mapping[str, FileFindings]
+    path: str, before: Mapping[str, FileFindings | None], after: Mapping[str, FileFindings], same_tools: bool
 ) -> tuple[list[Place], list[Place], int]:
     """Gone, new, and how many agents' words could not be compared. A file that was not there had nothing to be found."""
     then, now = before.get(path), after.get(path)
+    asked_the_same = same_tools and then is not None and now is not None and then.digest == now.digest
     gone: list[Place] = []
     new: list[Place] = []
     untold = 0
@@ -194,7 +197,7 @@ def _compare_file(
         old = (then.found.get(agent) if then else None) if path in before else []
         fresh = now.found.get(agent) if now else []
         if old is None or fresh is None:
-            untold += 1
+            untold += not (asked_the_same and old is fresh)
             continue
         lost, added = unmatched(old, fresh)
         gone += [_place(path, agent, one) for one in lost]

@@ -30,7 +30,7 @@ from .changes import LastRun, compare, findings_in, hidden_by
 from .figures import condense
 from .file_review import Failed, FileReview
 from .files import MAX_SOURCE, Found, Skipped, Source, Target, find_target, read_source, walk
-from .past import Ledger, project_of, root_of
+from .past import LEAST_DEPTH, LEAST_VALUE, Ledger, project_of, root_of
 from .report import Report
 from .summary import Summary
 from .tools import TIMEOUT, Measurers, tool_versions
@@ -54,7 +54,8 @@ A = TypeVar("A")
 class Run:
     """A finished job: its report, how many answers it needed, how many of them this process worked out, and where it is written.
 
-    ``last_at``: when the run before it finished, in epoch seconds; None when this is the first.
+    ``last_at``: when the run before it finished, in epoch seconds; None when this is the first. ``kept``: whether what it found is
+    kept, so that the next can say what changed.
     """
 
     report: Report
@@ -62,6 +63,7 @@ class Run:
     ran: int
     written: tuple[Path, ...] = ()
     last_at: float | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,13 @@ async def review(
 
 
 async def _finish(run: Run, coord: Coordination, settings: Settings, target: Target, out: Path | None) -> Run:
-    """Compare with the last finished run, write the report, and be the last finished run; one review of a project at a time."""
+    """Compare with the last finished run, write the report, and be the last finished run; one review of a project at a time.
+
+    Where the settings let no findings be kept there is no run before: neither this one nor the next says what changed.
+    """
     report, ledger = run.report, Ledger(coord, project_of(target))
+    if settings.max_value < LEAST_VALUE or settings.max_depth < LEAST_DEPTH:
+        return replace(run, written=await _write(report, coord, settings, out), kept=False)
     async with coord.lock(ledger.path, wait=WAIT) as lease:
         past = await ledger.load()
         findings = await asyncio.to_thread(lambda: [findings_in(one, settings.max_value - ROOM) for one in report.files])
@@ -164,11 +171,15 @@ async def _finish(run: Run, coord: Coordination, settings: Settings, target: Tar
         totals = report.totals()
         since = None if past is None else await asyncio.to_thread(compare, past, report.tools, totals, findings, hidden)
         report = replace(report, since=since)
-        written = () if out is None else await write_alone(coord, settings, report, out)
+        written = await _write(report, coord, settings, out)
         # behind the report: killed before, this run is repeated and says the same
         last = LastRun(root=root_of(target), tools=dict(report.tools), totals=totals)
         await ledger.finish(last, findings, list(hidden), lease)
     return replace(run, report=report, written=written, last_at=past.at if past else None)
+
+
+async def _write(report: Report, coord: Coordination, settings: Settings, out: Path | None) -> tuple[Path, ...]:
+    return () if out is None else await write_alone(coord, settings, report, out)
 
 
 async def provide(coord: Coordination, bench: Bench, measurers: Sequence[Measurers], bounds: Bounds) -> None:

@@ -30,6 +30,9 @@ LONG_KEY, DEEP_KEY = 300, 24
 """Letters and parts of a path above which its hash stands in the key."""
 ACTOR = "review"
 
+LEAST_VALUE, LEAST_DEPTH = 32 << 10, 4
+"""What a store must take for findings to be kept: bytes of JSON, and its levels."""
+
 M = TypeVar("M", bound=Message)
 
 
@@ -63,9 +66,11 @@ class Ledger:
         files: dict[str, FileFindings | None] = {}
         for document in self._there.values():
             was = await self._as_of(document, last.number)
-            if was is not None and not was.deleted:
-                findings = _read(was, FileFindings)
-                files[self._path_of(was.key) if findings is None else findings.path] = findings
+            if was.number > last.number:  # the version of then is pruned, or there was none
+                if was.version > 1:
+                    files[self._path_of(was)] = None
+            elif not was.deleted:
+                files[self._path_of(was)] = _read(was, FileFindings)
         return Past(run=run, at=last.at, files=files)
 
     async def finish(self, run: LastRun, files: Sequence[FileFindings], keep: Sequence[str], lease: Lease) -> None:
@@ -88,13 +93,13 @@ class Ledger:
                 yield document
             after = page[-1].key
 
-    async def _as_of(self, document: Document, number: int) -> Document | None:
-        """The version that was there then."""
+    async def _as_of(self, document: Document, number: int) -> Document:
+        """The version that was there then, else the oldest that is kept."""
         before = document.version
         while document.number > number:
             earlier = await self._state.history(document.key, before=before)
             if not earlier:
-                return None
+                break
             document = next((one for one in earlier if one.number <= number), earlier[-1])
             before = document.version
         return document
@@ -109,8 +114,9 @@ class Ledger:
             return f"{self.path}/files/{hashlib.sha256(path.encode()).hexdigest()}"
         return f"{self.path}/files/{path}"
 
-    def _path_of(self, key: str) -> str:
-        return key.removeprefix(f"{self.path}/files/")
+    def _path_of(self, document: Document) -> str:
+        findings = _read(document, FileFindings)
+        return document.key.removeprefix(f"{self.path}/files/") if findings is None else findings.path
 
 
 def _read(document: Document, kind: type[M]) -> M | None:
