@@ -6,17 +6,19 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..core import running
+from ..core.inspect import stamp
 from ..errors import CoordError
 from ..settings import Settings
 from .printing import amount, complain
 
 if TYPE_CHECKING:
     from ..review import Run
+    from ..review.changes import Since
 
 INCOMPLETE = 3
 """The exit code of a review that lacks answers: its report is written, and says which."""
@@ -63,18 +65,41 @@ def review(
 
 
 def _tell(run: Run, as_json: bool) -> None:
+    from ..review.past import LEAST_DEPTH, LEAST_VALUE
+
     totals, stored = run.report.totals(), run.tasks - run.ran - len(run.report.failed)
     if as_json:
         counts = {"tasks": run.tasks, "ran": run.ran, "stored": stored}
-        typer.echo(json.dumps(totals | counts | {"reports": [str(one) for one in run.written]}))
+        more = {"since": _since_figures(run), "kept": run.kept, "reports": [str(one) for one in run.written]}
+        typer.echo(json.dumps(totals | counts | more))
     else:
         typer.echo(_words(totals))
         typer.echo(f"{amount(run.tasks, 'task')}: {run.ran} run here, {stored} answered by the store")
+        if run.report.since is not None:
+            typer.echo(_since(run.report.since, run.last_at or 0.0))
         typer.echo("report: " + ", ".join(str(one) for one in run.written))
+    if not run.kept:
+        least = f"max_value is below {LEAST_VALUE:,} bytes or max_depth below {LEAST_DEPTH}"
+        typer.echo(f"findings are not kept, so that no run can say what changed: {least}", err=True)
     if run.report.failed:
         answers = amount(len(run.report.failed), "answer")
         complain(f"{answers} of tools missing, see the end of the report; the same command asks for them again")
         raise typer.Exit(INCOMPLETE)
+
+
+def _since(since: Since, last_at: float) -> str:
+    if since.is_nothing:
+        return f"nothing changed since the last run ({stamp(last_at)})"
+    return f"since the last run ({stamp(last_at)}): {'; '.join(since.sentences())}"
+
+
+def _since_figures(run: Run) -> dict[str, Any] | None:
+    """The lists of the report as counts."""
+    since = run.report.since
+    if since is None:
+        return None
+    figures = since.model_dump(exclude={"new", "gone", "tools"})
+    return {"at": run.last_at, "new": len(since.new), "gone": len(since.gone), **figures}
 
 
 def _base(out: Path) -> Path:

@@ -23,7 +23,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class FileReview:
-    """One file; what a tool did not answer is None. Counts include what was left off."""
+    """One file; what a tool did not answer is None. Counts include what was left off. ``digest``: of its text."""
 
     path: str
     lines: int
@@ -31,6 +31,7 @@ class FileReview:
     security: Security | None = None
     complexity: Complexity | None = None
     docstrings: Docstrings | None = None
+    digest: str = ""
 
     @property
     def findings(self) -> list[Finding]:

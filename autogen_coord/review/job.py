@@ -3,6 +3,7 @@
 The key of a task names everything that its answer depends on: tool, version and options, path, content. So an unchanged file is
 answered by the store, and a job that was killed goes on where it was: what was done is done, what was on its way is finished by
 this process or by any other that runs the same tools. The summary is a task like the others, keyed by the figures it sums up.
+What a run found is kept as documents (`past`), so that the next can say what changed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,13 +26,15 @@ from . import agents, figures
 from .agents import Bench, ComplexityAgent, DocstringAgent, LintAgent, SecurityAgent, SummaryAgent, Tally
 from .answers import Complexity, Docstrings, FileJob, Findings, Security
 from .board import Board
+from .changes import LastRun, compare, findings_in, hidden_by
 from .figures import condense
 from .file_review import Failed, FileReview
-from .files import MAX_SOURCE, Found, Skipped, Source, find_target, read_source, walk
+from .files import MAX_SOURCE, Found, Skipped, Source, Target, find_target, read_source, walk
+from .past import LEAST_DEPTH, LEAST_VALUE, Ledger, project_of, root_of
 from .report import Report
 from .summary import Summary
 from .tools import TIMEOUT, Measurers, tool_versions
-from .writing import write_alone
+from .writing import WAIT, write_alone
 
 BATCH = 100
 """Files that are read and submitted at once: what bounds the memory for sources."""
@@ -49,12 +52,18 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished job: its report, how many answers it needed, how many of them this process worked out, and where it is written."""
+    """A finished job: its report, how many answers it needed, how many of them this process worked out, and where it is written.
+
+    ``last_at``: when the run before it finished, in epoch seconds; None when this is the first. ``kept``: whether what it found is
+    kept, so that the next can say what changed.
+    """
 
     report: Report
     tasks: int
     ran: int
     written: tuple[Path, ...] = ()
+    last_at: float | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,12 @@ class Look(Generic[A]):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What has come in. ``lines``: those of each file that was read, by path."""
+    """What has come in. ``lines``, ``digests``: of each file that was read, by path."""
 
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     lint: Look[Findings] = field(default_factory=lambda: Look(agents.LINT, "ruff", LintAgent.lint))
     security: Look[Security] = field(default_factory=lambda: Look(agents.SECURITY, "bandit", SecurityAgent.inspect))
     complexity: Look[Complexity] = field(default_factory=lambda: Look(agents.COMPLEXITY, "radon", ComplexityAgent.measure))
@@ -87,7 +97,9 @@ class Answers:
         lint, security = self.lint.answers, self.security.answers
         complexity, docstrings = self.complexity.answers, self.docstrings.answers
         return [
-            FileReview(path, lines, lint.get(path), security.get(path), complexity.get(path), docstrings.get(path))
+            FileReview(
+                path, lines, lint.get(path), security.get(path), complexity.get(path), docstrings.get(path), self.digests[path]
+            )
             for path, lines in self.lines.items()
         ]
 
@@ -112,7 +124,7 @@ async def review(
     written to ``out`` (see `write`), by one review at a time.
 
     Findings, unreadable files and tools that fail stand in the report. Killed at any moment, the same call with the same store
-    finishes what is left and reports the same.
+    finishes what is left and reports the same. What it found is kept: the next run of this project says what changed since.
 
     Raises: InvalidInputError when there is nothing to review, ConfigError when a tool is missing, StoreError; LockHeldError,
     LeaseLostError and OSError when the report cannot be written.
@@ -140,8 +152,34 @@ async def review(
         await job.ask_files(found, min(MAX_SOURCE, settings.max_input - ROOM))
         summary = await job.ask_summary()
         report = Report(target.name, versions, answers.reviews(), answers.skipped, answers.failed, summary)
-        written = () if out is None else await write_alone(coord, settings, report, out)
-    return Run(report, len(job.tasks), len(job.tasks & bench.ran), written)
+        run = Run(report, len(job.tasks), len(job.tasks & bench.ran))
+        return await _finish(run, coord, settings, target, out)
+
+
+async def _finish(run: Run, coord: Coordination, settings: Settings, target: Target, out: Path | None) -> Run:
+    """Compare with the last finished run, write the report, and be the last finished run; one review of a project at a time.
+
+    Where the settings let no findings be kept there is no run before: neither this one nor the next says what changed.
+    """
+    report, ledger = run.report, Ledger(coord, project_of(target))
+    if settings.max_value < LEAST_VALUE or settings.max_depth < LEAST_DEPTH:
+        return replace(run, written=await _write(report, coord, settings, out), kept=False)
+    async with coord.lock(ledger.path, wait=WAIT) as lease:
+        past = await ledger.load()
+        findings = await asyncio.to_thread(lambda: [findings_in(one, settings.max_value - ROOM) for one in report.files])
+        hidden = hidden_by((one.path for one in report.skipped), past.files if past else ())
+        totals = report.totals()
+        since = None if past is None else await asyncio.to_thread(compare, past, report.tools, totals, findings, hidden)
+        report = replace(report, since=since)
+        written = await _write(report, coord, settings, out)
+        # behind the report: killed before, this run is repeated and says the same
+        last = LastRun(root=root_of(target), tools=dict(report.tools), totals=totals)
+        await ledger.finish(last, findings, list(hidden), lease)
+    return replace(run, report=report, written=written, last_at=past.at if past else None)
+
+
+async def _write(report: Report, coord: Coordination, settings: Settings, out: Path | None) -> tuple[Path, ...]:
+    return () if out is None else await write_alone(coord, settings, report, out)
 
 
 async def provide(coord: Coordination, bench: Bench, measurers: Sequence[Measurers], bounds: Bounds) -> None:
@@ -260,6 +298,7 @@ def _read(batch: list[Found], limit: int, answers: Answers) -> list[Source]:
         if isinstance(item, Source):
             sources.append(item)
             answers.lines[item.path] = len(item.text.splitlines())
+            answers.digests[item.path] = item.digest
         else:
             answers.skipped.append(item)
     return sources

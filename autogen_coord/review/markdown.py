@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .answers import SEVERITIES
+from .changes import Place
 from .report import Report
 
 WORST = 20
 """Lines of each "worst" table."""
 
+CHANGED = "place", "agent", "rule", "message"
 Row = tuple[object, ...]
 
 
@@ -26,6 +28,9 @@ def to_markdown(report: Report) -> str:
     parts = [
         f"# Review of {_cell(report.target)}\n\nBy {tools}.\n",
         _verdict(report),
+        _since(report),
+        _table("New findings", CHANGED, _changed(report.since.new if report.since else ())),
+        _table("Gone findings", CHANGED, _changed(report.since.gone if report.since else ())),
         _table("Where to begin", ("file", "why"), _worst(report)),
         _table("Figures", ("what", "value"), totals),
         _table("Findings by rule", ("rule", "findings", "files"), [tuple(row.values()) for row in report.rules()]),
@@ -52,6 +57,18 @@ def _verdict(report: Report) -> str:
     marks = ", ".join(f"{name} {mark}" for name, mark in summary.marks.items())
     grade = f"Grade **{summary.grade}**" + ("" if summary.mark is None else f": {summary.mark} of 100 ({marks})")
     return "\n".join(["## Summary\n", f"{grade}.\n", *(f"- {_cell(sentence)}" for sentence in summary.advice), ""])
+
+
+def _since(report: Report) -> str:
+    """What changed since the last run; nothing at the first."""
+    if report.since is None:
+        return ""
+    said = report.since.sentences() or ["Nothing changed"]
+    return "\n".join(["## Since the last run\n", *(f"- {_cell(sentence)}." for sentence in said), ""])
+
+
+def _changed(places: Iterable[Place]) -> list[Row]:
+    return [(_Code(f"{one.path}:{one.line}"), one.agent, one.rule, one.message) for one in places]
 
 
 def _worst(report: Report) -> list[Row]:

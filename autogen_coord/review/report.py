@@ -1,4 +1,4 @@
-"""The report, as a function of what the tools said and of nothing else.
+"""The report, as a function of what the tools said, now and at the last finished run, and of nothing else.
 
 No time, duration, absolute path or task id stands in it, and everything is sorted: a run that was killed and started again
 gives the same bytes as an undisturbed one. `markdown` has its form for people.
@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from .answers import SEVERITIES
+from .changes import Since, Totals
 from .file_review import COMPLEX, Failed, FileReview
 from .files import Skipped
 from .summary import Summary
 
-Totals = dict[str, int | float | str | None]
-
 
 @dataclass(frozen=True)
 class Report:
-    """What a review found. ``tools``: name to version. Sorted on construction."""
+    """What a review found. ``tools``: name to version; ``since``: what changed since the last run, None at the first. Sorted."""
 
     target: str
     tools: Mapping[str, str]
@@ -30,6 +29,7 @@ class Report:
     skipped: Sequence[Skipped] = ()
     failed: Sequence[Failed] = ()
     summary: Summary | None = None
+    since: Since | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", sorted(self.files, key=lambda one: one.path))
@@ -79,6 +79,7 @@ def to_json(report: Report) -> str:
         "tools": dict(sorted(report.tools.items())),
         "totals": report.totals(),
         "summary": report.summary.model_dump() if report.summary else None,
+        "since": report.since.model_dump() if report.since else None,
         "rules": report.rules(),
         "files": [_file(file) for file in report.files],
         "skipped": [{"path": one.path, "why": one.why} for one in report.skipped],

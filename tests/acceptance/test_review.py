@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -39,6 +40,7 @@ AGENTS = 4
 ALL = AGENTS * FILES + 1
 """Tasks: one per file and agent, and the summary."""
 SYNTAX_ERROR = "broken.py"
+SINCE = re.compile(r"^## (?:Since the last run|New findings|Gone findings)\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
 MUCH = "        return 1 if x else 2\n" * 20
 
 
@@ -76,6 +78,18 @@ def both(out: Path) -> tuple[bytes, bytes]:
     return out.with_name(out.name + ".md").read_bytes(), out.with_name(out.name + ".json").read_bytes()
 
 
+def without_since(out: Path) -> tuple[str, dict[str, Any]]:
+    """Both reports but for what they say of the run before."""
+    markdown, plain = both(out)
+    value: dict[str, Any] = json.loads(plain)
+    del value["since"]
+    return SINCE.sub("", markdown.decode()), value
+
+
+def since(out: Path) -> Any:
+    return json.loads(both(out)[1])["since"]
+
+
 def ended(store: Path) -> int:
     """How many tasks have their outcome in the file, seen from beside."""
     try:
@@ -94,7 +108,13 @@ class TestByCommand:
         assert (first["syntax_errors"], first["skipped"], first["failed"]) == (1, 1, 0)
         second = run(tree, tmp_path / "coord.db", tmp_path / "two")
         assert (second["ran"], second["stored"]) == (0, ALL)
-        assert both(tmp_path / "one") == both(tmp_path / "two")
+        assert without_since(tmp_path / "one") == without_since(tmp_path / "two")
+        assert "Since the last run" not in both(tmp_path / "one")[0].decode()
+        assert "## Since the last run\n\n- Nothing changed.\n" in both(tmp_path / "two")[0].decode()
+        third = run(tree, tmp_path / "coord.db", tmp_path / "three")
+        assert both(tmp_path / "two") == both(tmp_path / "three")
+        assert (first["since"], second["since"]["untold"]) == (None, 0)  # the file that does not parse is as it was
+        assert third["since"]["at"] > second["since"]["at"]
         assert str(tmp_path).encode() not in b"".join(both(tmp_path / "one"))
 
     def test_only_a_changed_file_is_run_again(self, tree: Path, tmp_path: Path) -> None:
@@ -102,6 +122,71 @@ class TestByCommand:
         (tree / "pkg" / "m0.py").write_text("x = 1\n")
         again = run(tree, tmp_path / "coord.db", tmp_path / "report")
         assert (again["ran"], again["stored"]) == (AGENTS + 1, ALL - AGENTS - 1)  # and the summary of all
+
+    def test_what_changed_between_two_runs_is_said_by_the_second(self, tmp_path: Path) -> None:
+        root, store, out = tmp_path / "tree", tmp_path / "coord.db", tmp_path / "report"
+        (root / "pkg").mkdir(parents=True)
+        same = "".join(f'def f{n}():\n    """Say it."""\n' for n in range(3))
+        (root / "mended.py").write_text(f"import os\n\n\n{same}")
+        (root / "pkg" / "worse.py").write_text(f"import os\n\n\n{same}")
+        (root / "removed.py").write_text("import re\n")
+        (root / "same.py").write_text(same)
+        first = run(root, store, out)
+        (root / "mended.py").write_text(same)
+        (root / "pkg" / "worse.py").write_text(f'"""It moved."""\n\nimport os\n\n\n{same}\n\ndef g(a):\n    return eval(a)\n')
+        (root / "removed.py").unlink()
+        (root / "fresh.py").write_text("import io\n")
+
+        second = run(root, store, out)
+        said, markdown = since(out), both(out)[0].decode()
+        assert [(one["path"], one["agent"], one["rule"]) for one in said["gone"]] == [
+            ("mended.py", "lint", "F401"),
+            ("pkg/worse.py", "docstrings", "no docstring"),  # the module's own
+            ("removed.py", "lint", "F401"),
+            ("removed.py", "docstrings", "no docstring"),
+        ]
+        assert [(one["path"], one["line"], one["agent"], one["rule"]) for one in said["new"]] == [
+            ("fresh.py", 1, "lint", "F401"),
+            ("fresh.py", 1, "docstrings", "no docstring"),
+            ("pkg/worse.py", 15, "security", "B307"),
+            ("pkg/worse.py", 14, "docstrings", "no docstring"),
+        ]
+        assert (said["files_new"], said["files_changed"], said["files_gone"], said["untold"]) == (1, 2, 1, 0)
+        assert (said["grade"], said["mark"]) == ([first["grade"], second["grade"]], [first["mark"], second["mark"]])
+        assert first["mark"] != second["mark"]
+        assert {name: second["since"][name] for name in ("new", "gone", "grade")} == {"new": 4, "gone": 4, "grade": said["grade"]}
+        assert "- 4 new findings, 4 gone.\n" in markdown
+        assert f"- grade {first['grade']} ({first['mark']}) before, {second['grade']} ({second['mark']}) now.\n" in markdown
+        assert "- 1 file new, 2 files changed, 1 file gone.\n" in markdown
+        new, gone = (markdown.partition(f"## {title} findings\n")[2].partition("## ")[0] for title in ("New", "Gone"))
+        assert "| `pkg/worse.py:15` | security | B307 |" in new
+        assert "| `removed.py:1` | lint | F401 |" in gone
+
+        code, words, _ = finish(start(root, store, out))
+        assert (code, words.splitlines()[2].partition(" (")[0]) == (0, "nothing changed since the last run")
+
+    def test_the_same_tree_elsewhere_is_another_project(self, tmp_path: Path) -> None:
+        for home in ("one", "two"):
+            (tmp_path / home / "pkg").mkdir(parents=True)
+            (tmp_path / home / "pkg" / "a.py").write_text("import os\n")
+            figures = run(tmp_path / home / "pkg", tmp_path / "coord.db", tmp_path / home / "report")
+            assert figures["since"] is None
+        assert figures["ran"] == 0
+        assert both(tmp_path / "one" / "report") == both(tmp_path / "two" / "report")
+
+    @pytest.mark.parametrize("small", [{"MAX_VALUE": "10"}, {"MAX_DEPTH": "1"}])
+    def test_where_findings_are_too_large_to_be_kept_the_review_is_whole_and_says_so(
+        self, small: dict[str, str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "a.py").write_text("import os\n")
+        settings = {f"AUTOGEN_COORD_{name}": value for name, value in small.items()}
+        for _ in range(2):
+            code, said, err = finish(start(tmp_path / "tree", tmp_path / "coord.db", tmp_path / "report", "--json", **settings))
+            figures = json.loads(said)
+            assert (code, figures["findings"], figures["since"], figures["kept"]) == (0, 1, None, False)
+            assert [line for line in err.splitlines() if "findings are not kept" in line and "max_value" in line]
+        assert since(tmp_path / "report") is None
 
     @pytest.mark.parametrize("seed", [1, 2])
     def test_killed_and_started_again_it_reports_as_an_undisturbed_run(self, seed: int, tree: Path, tmp_path: Path) -> None:
@@ -357,7 +442,9 @@ class TestBadInput:
         again = run(root, store, tmp_path / "again")  # the tools are well: only what failed is run, and summed up anew
         assert (again["failed"], again["ran"]) == (0, len(told) + 1)
         run(root, tmp_path / "other.db", tmp_path / "whole")
-        assert both(tmp_path / "again") == both(tmp_path / "whole")
+        assert without_since(tmp_path / "again") == without_since(tmp_path / "whole")
+        changed = since(tmp_path / "again")
+        assert (changed["untold"], changed["new"], changed["gone"]) == (len(told), [], [])
 
     def test_files_that_cannot_be_reviewed_are_lines_in_the_report(self, tmp_path: Path) -> None:
         root = tmp_path / "tree"

@@ -1,5 +1,7 @@
 """`review` killed by SIGKILL at ten moments of its run, and started again each time: same report, nothing acknowledged runs twice.
 
+A kill behind the moment at which a run finishes leaves its whole report; the next run then compares with that one.
+
 Executions are counted outside the store: the command appends a line to the file of its hidden option ``--tally`` when one begins.
 """
 
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,16 +88,25 @@ class Victim:
 
     def kill_after(self, ended: int, moment: float) -> None:
         """Start, wait until so many tasks are ended in the store and ``moment`` seconds more, kill."""
+        alive = self.kill_when(lambda: self.ended() >= ended, moment)
+        stand = self.stand()
+        self.stands.append(stand)
+        self.midway += alive and 0 < len(stand.acknowledged) < TASKS
+
+    def kill_when(self, is_time: Callable[[], bool], moment: float = 0.0) -> bool:
+        """Start, wait for the time and ``moment`` seconds more, kill. Returns whether it was still running."""
         running = self.start()
-        while running.poll() is None and self.ended() < ended:
+        while running.poll() is None and not is_time():
             time.sleep(0.003)
         time.sleep(moment)
         alive = running.poll() is None
         running.kill()
         running.communicate(timeout=10)
-        stand = self.stand()
-        self.stands.append(stand)
-        self.midway += alive and 0 < len(stand.acknowledged) < TASKS
+        return alive
+
+    def finished_runs(self) -> int:
+        """By what is kept of the last of them."""
+        return sum(version for (version,) in self.ask("SELECT version FROM document WHERE key LIKE 'review/%/last'"))
 
     def ended(self) -> int:
         return int(self.ask("SELECT count(*) FROM outcome")[0][0]) if self.store.exists() else 0
@@ -145,11 +157,14 @@ def test_killed_at_ten_moments_it_reports_as_an_undisturbed_run_and_repeats_noth
     victim, whole = Victim(tree, tmp_path / "killed"), Victim(tree, tmp_path / "whole")
     for ended, moment in moments(seed):
         victim.kill_after(ended, moment)
+        if victim.finished_runs():
+            break
+    finished = victim.reports() if victim.finished_runs() else None
     figures = victim.finish()
     assert (figures["tasks"], figures["failed"], figures["syntax_errors"]) == (TASKS, 0, 1)
 
     assert whole.finish()["ran"] == TASKS
-    assert victim.reports() == whole.reports()
+    assert (finished or victim.reports()) == whole.reports()
     assert set(whole.begun().values()) == {1}
     assert victim.midway >= KILLS // 2, f"{victim.midway} of {KILLS} kills hit midway: this shows too little"
     at_kills = Counter(one for stand in victim.stands for one in stand.running)
@@ -162,3 +177,44 @@ def test_killed_at_ten_moments_it_reports_as_an_undisturbed_run_and_repeats_noth
     for stand in victim.stands:
         for one in stand.acknowledged:
             assert begun[one] == stand.begun[one], f"{one} was acknowledged and ran again"
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+def test_a_second_run_killed_at_any_moment_says_what_changed_since_the_first(tree: Path, tmp_path: Path) -> None:
+    for n in range(6, FILES - 1):
+        (tree / f"m{n}.py").unlink()
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    victim, whole = Victim(tree, tmp_path / "killed"), Victim(tree, tmp_path / "whole")
+    assert (victim.finish()["since"], whole.finish()["since"]) == (None, None)
+    first, ended = victim.reports(), victim.ended()
+    (tree / "broken.py").write_text("import os\n")
+    (tree / "m1.py").write_text("x = 1\n")
+    (tree / "m2.py").unlink()
+    (tree / "new.py").write_text("import re\n")
+
+    midway = 0
+    for is_time in (
+        lambda: victim.ended() >= ended + 1,
+        lambda: victim.ended() >= ended + 9,
+        lambda: (victim.home / "report.md").read_bytes() != first[0],
+        lambda: (victim.home / "report.json").read_bytes() != first[1],
+    ):
+        midway += victim.kill_when(is_time)
+        if victim.finished_runs() > 1:
+            break
+        assert victim.finished_runs() == 1
+    else:
+        victim.finish()
+    assert midway >= 2, "this shows too little"
+    since = whole.finish()["since"]
+    assert (since["files_new"], since["files_changed"], since["files_gone"]) == (1, 2, 1)
+    assert since["new"] > 0
+    assert since["gone"] > 0
+    assert victim.reports() == whole.reports()
+
+    victim.finish()
+    markdown, data = victim.reports()
+    assert b"## Since the last run\n\n- Nothing changed.\n" in markdown
+    assert (json.loads(data)["since"]["new"], victim.finished_runs()) == ([], 3)
