@@ -141,7 +141,7 @@ def decide(
         raise typer.BadParameter("say how: one of --mine, --theirs and --value")
     how = MINE if mine else THEIRS if theirs else VALUE
     settings = Settings.load(store=store, namespace=namespace)
-    given = None if value is None else read_value(value, id, settings.max_value, text)
+    given = ABSENT if value is None else read_value(value, id, settings.max_value, text)
 
     async def work(state: State) -> Document | None:
         return await state.decide(id, how, given, expected_version=expected, force=force, actor=actor or user(), cause=cause)

@@ -68,10 +68,10 @@ class AuditedDocument:
     ) -> Document:
         """Write the next version and its entry, both or none. Returns the version.
 
-        ``change``: the new value; or a function from the value (None: there is none yet) to the new one, which is asked again with
-        the newest one when another wrote meanwhile: so edits of many writers lose nothing. With ``expected_version`` (0: there must
-        be none) it is tried once. An edit that changes nothing is on record too. The entry is subject to the limits of values: what
-        is within a KiB, or three levels, of them is refused.
+        ``change``: the new value; or a plain function from the value (None: there is none yet) to the new one, which is asked again
+        with the newest one when another wrote meanwhile: so edits of many writers lose nothing. With ``expected_version`` (0: there
+        must be none) it is tried once. An edit that changes nothing is on record too. The entry is subject to the limits of values:
+        what is within a KiB, or three levels, of them is refused.
 
         Raises: VersionConflictError with ``expected_version``; InvalidInputError, PayloadTooLargeError, FencedError,
         LeaseLostError; what the function raises.
@@ -145,6 +145,8 @@ class AuditedDocument:
         """The new value, and its entry."""
         before = None if old is None else values.copied(old.value)  # a function may change what it is given
         value = change(None if old is None else old.value) if callable(change) else change
+        if value is None and callable(change):
+            raise InvalidInputError(f"{self.key!r}: the function gave None: it must return the new value", key=self.key)
         policy = self._process.policy
         text = values.checked(value, self.key, policy.max_value, policy.max_depth)
         plain = bodies.decode(text)

@@ -372,8 +372,15 @@ def require_cover(rows: Rows, guard: Guard, path: str, mode: str) -> None:
     Call it in the writing transaction. Raises: LeaseLostError.
     """
     held = _standing(rows, guard)
-    if any(row.token != guard.token for row in held) or not any(covers(row.mode, row.path, mode, path) for row in held):
+    if any(row.token != guard.token for row in held):
         raise _not_held(guard, f"{mode} on {shown(path)!r}")
+    if not any(covers(row.mode, row.path, mode, path) for row in held):
+        has = ", ".join(f"{row.mode} on {shown(row.path)!r}" for row in held[:5])
+        raise LeaseLostError(
+            f"the lease with token {guard.token} holds {has}, and {mode} on {shown(path)!r} is wanted: convert it, or lock that",
+            lease=guard.id,
+            token=guard.token,
+        )
 
 
 def require_standing(rows: Rows, guard: Guard) -> None:

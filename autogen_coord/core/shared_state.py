@@ -44,7 +44,7 @@ from .state_reads import Snapshot, StateReads
 from .store import Keys
 from .tables import CONFLICT, COUNTER, DOCUMENT, SNAPSHOT
 from .threads import Summarise, Thread
-from .values import checked, checked_key
+from .values import ABSENT, checked, checked_key
 
 PAGE = 1_000
 TRIES = 10
@@ -337,7 +337,7 @@ class State(StateReads):
         self,
         conflict: str,
         how: str,
-        value: Any = None,
+        value: Any = ABSENT,
         *,
         expected_version: int | None = None,
         fence: Lease | None = None,
@@ -356,8 +356,8 @@ class State(StateReads):
         conflict = checked_label(conflict, "conflict")
         if how not in (MINE, THEIRS, VALUE):
             raise InvalidInputError(f"how={how!r:.50}: one of '{MINE}', '{THEIRS}' and '{VALUE}'")
-        if how != VALUE and value is not None:
-            raise InvalidInputError(f"value= has a meaning with '{VALUE}' only")
+        if (how == VALUE) != (value is not ABSENT):
+            raise InvalidInputError(f"value= goes with '{VALUE}', and with nothing else: decide(conflict, 'value', value=...)")
         expected, policy = checked_version(expected_version, conflict, lowest=0), self._process.policy
         body = checked(value, conflict, policy.max_value, policy.max_depth) if how == VALUE else None
         self._process.check()

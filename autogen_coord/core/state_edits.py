@@ -66,7 +66,8 @@ StateChange = Put | Patch | Delete
 def edits_of(changes: Iterable[StateChange], terms: Terms, settings: Settings) -> tuple[Edit, ...]:
     """What is to be written. Raises: InvalidInputError, PayloadTooLargeError, LeaseLostError."""
     if unknown := terms.keys() - Terms.__annotations__.keys():
-        raise InvalidInputError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(Terms.__annotations__))}")
+        known = {*Terms.__annotations__, "expected_version", "actor", "cause"}
+        raise InvalidInputError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(known))}")
     policy, reducers = policy_of(terms.get("policy"), terms.get("reducers"))
     fence, force = guard_of(terms.get("fence")), bool(terms.get("force", False))
     edits = tuple(_edit(change, policy, reducers, fence, force, settings) for change in changes)

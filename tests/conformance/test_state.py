@@ -346,6 +346,8 @@ async def test_a_conflict_outlives_the_base_it_was_made_from_and_the_document(op
     first, second = await state.conflicts()
     assert (first.mine, first.base, first.theirs) == (LARGE, None, None)
     assert await state.decide(first.id, "theirs") is None
+    with pytest.raises(InvalidInputError, match="value= goes with 'value'"):
+        await state.decide(second.id, "value")
     decided = await state.decide(second.id, "value", {"n": 1})
     assert decided is not None
     assert (decided.value, decided.version) == ({"n": 1}, 6)
@@ -550,7 +552,9 @@ async def test_terms_that_mean_nothing_are_refused(state: State) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidInputError):
             await state.put("a", {"n": 2}, **terms)
-    with pytest.raises(InvalidInputError, match="unknown option 'polcy'; there are fence, force, policy, reducers"):
+    with pytest.raises(
+        InvalidInputError, match="unknown option 'polcy'; there are actor, cause, expected_version, fence, force, policy"
+    ):
         await state.put("a", 1, polcy="merge")  # type: ignore[call-arg]
     with pytest.raises(InvalidInputError):
         await state.patch("a", "text")  # type: ignore[arg-type]

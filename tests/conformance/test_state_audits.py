@@ -39,6 +39,14 @@ async def test_the_trail_says_who_changed_what_when_and_why(coord: Coordination)
     assert await coord.state.value("docs/a") == {"title": "x", "n": 2}
 
 
+async def test_a_function_that_gives_nothing_writes_nothing(coord: Coordination) -> None:
+    document = coord.state.document("a")
+    await document.edit({"n": 1}, why="begun")
+    with pytest.raises(InvalidInputError, match="must return the new value"):
+        await document.edit(lambda value: value.update(n=2), why="counted")
+    assert await coord.state.value("a") == {"n": 1}
+
+
 async def test_edits_of_many_writers_lose_nothing_and_each_has_its_entry(coord: Coordination, other: Coordination) -> None:
     def more(value: int | None) -> int:
         return (value or 0) + 1

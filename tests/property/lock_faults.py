@@ -102,9 +102,9 @@ FAULTS: tuple[Fault, ...] = (
     _fault("any token will do", locks, "require_cover", "row.token != guard.token", "False", "fence"),
     _fault(
         "a token of another store will do", locks, "require_cover",
-        "if any(row.token != guard.token for row in held) or", "if", "fence",
+        "if any(row.token != guard.token for row in held):", "if False:", "fence",
     ),
-    _fault("any lock will do", locks, "require_cover", "or not any(covers(", "or not any(True or (", "fence"),
+    _fault("any lock will do", locks, "require_cover", "if not any(covers(", "if not any(True or (", "fence"),
     _fault(
         "a lock below will do", locks, "require_cover",
         "covers(row.mode, row.path, mode, path)",

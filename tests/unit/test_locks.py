@@ -231,7 +231,7 @@ def test_a_write_names_a_lease_that_stands_and_covers_it(res: Resources) -> None
     res.write(guard, "repo/src/a.py", "S")
     res.write(guard, "docs/x", "S")
     for path, mode in (("repo", "X"), ("docs", "X"), ("repo/srcs", "X"), ("else", "IS")):
-        with pytest.raises(LeaseLostError, match=f"does not hold {mode} on '{path}'") as caught:
+        with pytest.raises(LeaseLostError, match=f"{mode} on '{path}' is wanted") as caught:
             res.write(guard, path, mode)
         assert caught.value.facts == {"lease": "a", "token": guard.token}
 

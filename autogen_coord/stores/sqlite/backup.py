@@ -183,7 +183,7 @@ def _place(source: str, target: str, replace: bool) -> str:
 def _require_replaceable(real: str, target: str, replace: bool) -> None:
     if not replace:
         raise ConfigError(
-            f"{target}: there is a file already; it is left as it is: name another, or say that it is to be replaced (--force)"
+            f"{target}: there is a file already; it is left as it is: name another, or have it replaced (replace=True; --force)"
         )
     if not os.path.isfile(real):
         raise ConfigError(f"{target}: this is not a plain file; name another")

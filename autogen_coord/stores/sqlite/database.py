@@ -279,7 +279,7 @@ class Database:
         if self.identity is not None and _identity(self.path) != self.identity:
             raise StoreError(
                 f"{self.path}: the file was deleted or replaced while it was open; what was acknowledged before is lost with it. "
-                "Restore a backup and start the processes again",
+                "Was it just restored? Then start this program again; else restore a backup first",
                 path=self.path,
                 gone=True,
             )
