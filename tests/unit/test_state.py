@@ -409,7 +409,7 @@ def test_a_lease_that_is_gone_writes_nothing(shelf: Shelf, res: Resources) -> No
 
 def test_a_lease_on_the_key_must_hold_it_exclusively_one_on_something_else_must_stand(shelf: Shelf, res: Resources) -> None:
     reader, other = shelf.guard(res.hold("l", "a S")), shelf.guard(res.hold("m", "elsewhere S"))
-    with pytest.raises(LeaseLostError, match="X on .a/b. is wanted: convert it"):
+    with pytest.raises(LeaseLostError, match="X on 'a/b' is wanted: convert it"):
         shelf.put("a/b", 1, fence=reader)
     assert shelf.put("a/b", 1, fence=other).token == other.token
     with pytest.raises(LeaseLostError):
