@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InvalidInputError, NotFoundError, VersionConflictError
-from . import bodies, patching, values
+from ..settings import Settings
+from . import bodies, documents, patching, state, values
 from .documents import Document
 from .lock_handles import Lease
 from .process import Process
 from .requests import checked_name
-from .state_edits import Put, checked_limit, checked_version
+from .state import Opened, Write, Written
+from .state_edits import Put, Terms, checked_limit, checked_version, edits_of
 from .state_policies import MergePolicy
+from .store import Rows
+from .tables import DOCUMENT
 from .values import ABSENT
 
 if TYPE_CHECKING:
@@ -85,17 +89,13 @@ class AuditedDocument:
                 said = f"{self.key!r}: version {expected} was expected, but version {version} is there: read it and edit again"
                 raise VersionConflictError(said, key=self.key, expected=expected, found=version)
             value, entry = self._made(old, change, reason)
-            puts = [Put(self.key, value, version), Put(_entry_key(self.key, version + 1), entry)]
+            puts = Put(self.key, value, version), Put(_entry_key(self.key, version + 1), entry)
+            terms: Terms = {"policy": MergePolicy.REJECT, "fence": fence, "force": force}
             try:
-                written, _ = await self._state.put_many(
-                    puts, actor=actor, cause=cause, policy=MergePolicy.REJECT, fence=fence, force=force
-                )
+                return await self._state.write_document(record, edits_of(puts, terms, self._process.policy), actor, cause)
             except VersionConflictError:
                 if expected is not None:
                     raise
-                continue
-            assert written is not None
-            return written
 
     async def trail(self, *, limit: int = 100, before: int | None = None) -> list[TrailEntry]:
         """Who changed what, when and why, the newest first; ``before``: versions older than this.
@@ -190,6 +190,14 @@ def _with(value: Any, changes: list[dict[str, Any]] | None) -> Any:
 
 def _entry_key(key: str, version: int) -> str:
     return f"{ROOT}{key}/#{version:012d}"
+
+
+def record(rows: Rows, command: Write, now: float, policy: Settings) -> Written | Opened:
+    """The rule: write a document and its entry, whose key has the version that the document gets. Raises: as `state.write`."""
+    document, entry = command.edits
+    version = documents.next_version(rows, rows.one(DOCUMENT, document.key))
+    edits = document, entry._replace(key=_entry_key(document.key, version))
+    return state.write(rows, command._replace(edits=edits), now, policy)
 
 
 def _recorded(version: int, entry: Document) -> TrailEntry:

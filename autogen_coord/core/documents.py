@@ -109,7 +109,7 @@ def text_of(rows: Rows, row: Versioned | None) -> str | None:
 
 def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, now: float, policy: Settings) -> DocumentRow:
     """Write the next version of a document whose row is ``row``; the one rule that does."""
-    version = _first(rows) if row is None else row.version + 1
+    version = next_version(rows, row)
     number = events.append(rows, now, Kind.STATE_CHANGED, key, by.session, _told(version, new))
     value, blob = bodies.keep(rows, new.text, policy.blob_from)
     born = row.created_at if row is not None and there(row) else now
@@ -129,8 +129,10 @@ def write(rows: Rows, key: str, row: DocumentRow | None, new: New, by: Author, n
     return written
 
 
-def _first(rows: Rows) -> int:
-    """A new document's first version: above all that was forgotten, so that no writer takes it for one of an earlier document."""
+def next_version(rows: Rows, row: DocumentRow | None) -> int:
+    """A document's next version. The first is above all that was forgotten: it means no earlier document."""
+    if row is not None:
+        return row.version + 1
     counter = rows.one(COUNTER, FORGOTTEN)
     return 1 if counter is None else counter.value + 1
 

@@ -117,7 +117,7 @@ class Granted(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """It waits for ``behind`` others at least."""
+    """It waits in its place; ``id`` is the request's."""
 
     id: str
 

@@ -11,6 +11,7 @@ from .audits import AuditedDocument
 from .blocking import BlockingState
 from .caching import CachedState, CachePolicy
 from .calls import HANDLER
+from .commit import Rule
 from .documents import Author, Document
 from .events import NUMBER
 from .freshness import Freshness
@@ -162,18 +163,24 @@ class State(StateReads):
         ]  # fmt: skip
 
     async def _apply(self, change: StateChange, terms: Terms, actor: str | None, cause: str | None) -> Document:
-        written = await self._write(edits_of((change,), terms, self._process.policy), self._author(actor, cause))
+        return await self.write_document(state.write, edits_of((change,), terms, self._process.policy), actor, cause)
+
+    async def write_document(
+        self, rule: Rule[Write, Written | Opened], edits: tuple[Edit, ...], actor: str | None, cause: str | None
+    ) -> Document:
+        """Have a rule write edits, the document's first; for what is made of documents. Returns the document."""
+        written = await self._write(edits, self._author(actor, cause), rule)
         row = written.rows[0]
         assert row is not None
         return Document.of(row, written.texts[0])
 
-    async def _write(self, edits: tuple[Edit, ...], by: Author) -> Written:
+    async def _write(self, edits: tuple[Edit, ...], by: Author, rule: Rule[Write, Written | Opened] = state.write) -> Written:
         process = self._process
         process.check()
         if not edits:
             return Written((), ())
         reads = Keys(DOCUMENT, [edit.key for edit in edits])
-        answer = await process.line.put(state.write, Write(new_id("c"), edits, by), (reads,))
+        answer = await process.line.put(rule, Write(new_id("c"), edits, by), (reads,))
         if isinstance(answer, Opened):
             raise open_conflicts.refusal(answer.conflicts)
         return answer

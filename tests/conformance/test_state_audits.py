@@ -17,6 +17,7 @@ from autogen_coord import (
     VersionConflictError,
     capability,
 )
+from autogen_coord.core.pruning import Prune, prune
 from tests.conftest import Fault, World
 
 
@@ -37,6 +38,28 @@ async def test_the_trail_says_who_changed_what_when_and_why(coord: Coordination)
     assert (second.version, second.actor, second.why, second.cause, second.at) == (2, "bob", "counted", "job", written.at)
     assert second.changes == [{"op": "replace", "path": "/n", "value": 2}]
     assert await coord.state.value("docs/a") == {"title": "x", "n": 2}
+
+
+async def test_a_document_that_begins_above_forgotten_versions_has_its_first_entry_too(world: World) -> None:
+    coord = await world.open(keep_seconds=0.001)
+    for number in range(3):
+        await coord.state.put("old", number)
+    await coord.state.delete("old")
+
+    async def forgotten() -> bool:
+        assert coord._parts is not None
+        await coord._parts.process.line.put(prune, Prune(), ())
+        return not await coord.state.list(deleted=True)
+
+    async with asyncio.timeout(10):
+        while not await forgotten():
+            await asyncio.sleep(0)
+    document = coord.state.document("a")
+    first = await document.edit({"n": 1}, why="begun", actor="ann")
+    second = await document.edit({"n": 2}, why="counted", actor="bob")
+    assert first.version > 1
+    trail = [(entry.version, entry.actor, entry.why) for entry in await document.trail()]
+    assert trail == [(second.version, "bob", "counted"), (first.version, "ann", "begun")]
 
 
 async def test_a_function_that_gives_nothing_writes_nothing(coord: Coordination) -> None:
