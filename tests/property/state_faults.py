@@ -32,7 +32,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("a version is given twice", documents, "write", "else row.version + 1", "else row.version", "versions", "crash", "told"),
     _fault(
         "a version is passed over", documents, "write",
-        "else row.version + 1", "else row.version + 1 + (new.text is None)", "versions", "told",
+        "next_version(rows, row)", "next_version(rows, row) + (new.text is None)", "versions", "told",
     ),
     _fault("versions begin anew behind a deletion", documents, "next_version",
            "if row is not None:", "if row is not None and there(row):", "versions", "told", "crash"),
