@@ -29,7 +29,10 @@ FAULTS: tuple[Fault, ...] = (
     _fault("reduce deletes what it did not see", state, "_made", "or (stance.policy == REDUCE and edit.act != PUT)", "",
            "refusals", "answers"),
     # versions
-    _fault("a version is given twice", documents, "next_version", "return row.version + 1", "return row.version", "versions", "crash", "told"),
+    _fault(
+        "a version is given twice", documents, "next_version",
+        "return row.version + 1", "return row.version", "versions", "crash", "told",
+    ),
     _fault(
         "a version is passed over", documents, "write",
         "next_version(rows, row)", "next_version(rows, row) + (new.text is None)", "versions", "told",
